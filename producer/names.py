@@ -85,7 +85,7 @@ def quoted(text: object, max_chars: int = 64) -> str:
 
 @lru_cache(maxsize=65_536)
 def escape(name: str) -> str:
-    """Escape a name for a key: letters, digits and ``_.:-`` stay, other bytes become ``%XX``.
+    """Escape a name for a key: ASCII alphanumerics and ``_.:-`` stay, other bytes become ``%XX``.
 
     Different names have different escapes, and no escape contains a separator of keys.
 

@@ -56,7 +56,7 @@ def _sentence(operation: str, resource: str, client: Mapping[str, Any]) -> str:
     return f"{who} has no permission {operation} on {resource}"
 
 
-def refuse_missing(
+def require_permissions(
     client: Mapping[str, Any], *, topics: Needs, groups: Needs | None = None
 ) -> None:
     """Check at the start of a process that it has the permissions it needs, by topic and group.

@@ -82,7 +82,7 @@ def check(
     note_columns_not_watched(layout.ignored)
     compared = compare_tables(normal, now, layout)
     columns = compared.columns
-    if all(column.verdict == "not_compared" for column in columns):
+    if all(column.result == "not_compared" for column in columns):
         raise CommandError(
             "no column can be compared",
             where=str(reference),
@@ -93,9 +93,9 @@ def check(
     shown = [
         column
         for column in columns
-        if column.verdict != "not_compared" or column.column not in layout.ignored
+        if column.result != "not_compared" or column.column not in layout.ignored
     ]
-    results = [column.verdict for column in columns]
+    results = [column.result for column in columns]
     failed = any(_fails(column, fail_on) for column in columns)
     if as_json:
         write_json(
@@ -112,7 +112,7 @@ def check(
     else:
         width = max(len(column.column) for column in columns)
         for column in shown:
-            write_line(f"  {column.column:<{width}}  {column.verdict:<12}  {column.explanation}")
+            write_line(f"  {column.column:<{width}}  {column.result:<12}  {column.explanation}")
         found = {column.column for column in shown}
         for name, why in ((n, w) for n, w in layout.ignored.items() if n not in found):
             write_line(f"  {name:<{width}}  {'ignored':<12}  {why}")
@@ -146,8 +146,8 @@ def _fails(column: ColumnCheck, on: FailOn) -> bool:
     """Whether a column makes the check fail."""
     levels = {
         FailOn.drift: column.moved or column.lost,
-        FailOn.quality: column.verdict == "quality",
-        FailOn.any: column.verdict in ("drift", "quality"),
+        FailOn.quality: column.result == "quality",
+        FailOn.any: column.result in ("drift", "quality"),
         FailOn.never: False,
     }
     return levels[on]

@@ -48,7 +48,7 @@ def train(
             fix="give --model and --factory, or [trainer.factories] in driftline.toml",
             code=EXIT_USAGE,
         )
-    from producer.permission import refuse_missing  # noqa: PLC0415 - light imports
+    from producer.permission import require_permissions  # noqa: PLC0415 - light imports
     from stream_monitor.trainer_heartbeat import monitor_group, trainer_group  # noqa: PLC0415
     from trainer.service.lock import TrainerAlreadyRunning, trainer_lock  # noqa: PLC0415
     from trainer.service.trainer import Trainer  # noqa: PLC0415
@@ -57,7 +57,7 @@ def train(
     reject_invalid_golden_sets(context)
     wait_for_kafka(context.kafka.client(), KAFKA_WAIT_S)
     topics = context.topics
-    refuse_missing(
+    require_permissions(
         context.kafka.client(),
         topics={
             topics.events: ("Read", "Write"),

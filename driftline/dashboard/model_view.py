@@ -234,7 +234,7 @@ def _charts(
 
 def _pairs(profile: ReferenceProfile | None) -> Sequence[CorrelationReference]:
     """The pairs of features that are watched, the strongest first."""
-    return () if profile is None else profile.relations
+    return () if profile is None else profile.correlations
 
 
 def _correlations(profile: ReferenceProfile | None, state: ModelState) -> list[CorrelationRow]:

@@ -53,9 +53,9 @@ def out_of_fold(frame: pd.DataFrame) -> NDArray[np.float64]:
     Each fold is a period of time, because flights of neighbouring hours share their weather.
     """
     scores = np.empty(len(frame))
-    for rest, fold in KFold(N_FOLDS).split(frame):
+    for rest, held_out in KFold(N_FOLDS).split(frame):
         pipeline = build().fit(frame.iloc[rest][FEATURES], frame.iloc[rest]["late"])
-        scores[fold] = probabilities(pipeline, frame.iloc[fold])
+        scores[held_out] = probabilities(pipeline, frame.iloc[held_out])
     return scores
 
 

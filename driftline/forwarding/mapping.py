@@ -213,8 +213,8 @@ def flatten(
     Raises:
         RejectedRecord: two scalars have the same name.
 
-    >>> flatten({"age": 3, "home": {"zip": "02134", "rooms": [1]}}, print)
-    home.rooms
+    >>> flatten({"age": 3, "home": {"zip": "02134", "floors": [1]}}, print)
+    home.floors
     {'age': 3, 'home.zip': '02134'}
     """
     found: dict[str, Any] = {}

@@ -13,7 +13,7 @@ from producer.synthetic import is_synthetic
 if TYPE_CHECKING:
     from stream_monitor.core.partition import PartitionMonitor
 
-# Code points that most fonts draw like a Latin letter or sign: Cyrillic, Greek, punctuation.
+# Code points that most fonts draw like a Latin character: Cyrillic, Greek, punctuation.
 _CONFUSABLE_CODE_POINTS: Final = {
     "a": (0x430, 0x3B1, 0x251),
     "b": (0x432, 0x3B2),
@@ -54,8 +54,8 @@ _MAX_SHOWN: Final = 3
 def skeleton(name: str) -> str:
     """A name without the differences that people overlook.
 
-    Case, width and composition of letters, invisible characters, and the separator of words are
-    removed; a letter of another script becomes the Latin letter that it looks like.
+    Case, width and composition of characters, invisible characters, and the separator of words are
+    removed; a character of another script becomes the Latin one that it looks like.
 
     >>> skeleton("Mean_Radius") == skeleton("mean  radius "), skeleton("a") == skeleton("b")
     (True, False)

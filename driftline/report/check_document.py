@@ -85,7 +85,7 @@ def check_document(
 
 
 def _of(one: ColumnCheck) -> tuple[int, Level, str]:
-    return _RESULTS[one.verdict]
+    return _RESULTS[one.result]
 
 
 def _result(columns: Sequence[ColumnCheck], *, failed: bool, fail_on: str) -> str:

@@ -45,7 +45,7 @@ def correlation_key(name: str) -> str:
 
 def correlation_checks(context: CheckContext) -> Iterator[CorrelationCheck]:
     """The checks of all feature correlations of the reference."""
-    for reference in context.profile.relations:
+    for reference in context.profile.correlations:
         yield CorrelationCheck(context, reference)
 
 
@@ -89,7 +89,7 @@ class CorrelationCheck(Check[VersionEvents]):
             (feature_key(first), feature_key(second)),
             siblings=tuple(
                 correlation_key(other.name)
-                for other in profile.relations
+                for other in profile.correlations
                 if other.name != reference.name and {first, second} & {other.first, other.second}
             ),
             ends=True,

@@ -23,7 +23,7 @@ def arl0_per_detector(profile: ReferenceProfile, budget: Budget) -> float:
     of_model = references_of_model(profile)
     channels = sum(len(reference.channels) for reference in profile.features.values())
     channels += sum(len(reference.channels) for reference, _ in of_model.values())
-    channels += (LOSS not in of_model) + len(profile.relations)
+    channels += (LOSS not in of_model) + len(profile.correlations)
     channels += sum(feature.bounds is not None for feature in profile.features.values())
     parts = sum(
         segment.share * len(reference.channels)

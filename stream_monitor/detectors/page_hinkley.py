@@ -63,7 +63,7 @@ class PageHinkleyState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PageHinkley:
-    """River's Page-Hinkley, started with the reference mean at the weight of the reference."""
+    """River's Page-Hinkley, started with the mean and the weight of the reference."""
 
     __slots__ = ("_detector", "_high_at", "_low_at")
 

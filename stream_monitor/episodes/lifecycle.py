@@ -9,7 +9,7 @@ more, as after a detection: they may come from a third population.
 ::
 
               detection              confirmed on fresh events
-    quiet ----------------> suspected -------------------------> open --+
+  "quiet" ----------------> suspected -------------------------> open --+
       ^                        |                                  |  ^  | severity rises:
       |  last test, no change  |                                  |  |  | "ongoing"
       +------------------------+                                  |  +--+
@@ -214,12 +214,12 @@ class EpisodeTracker:
         """The first suspicion from ``position`` on that restarts the test before its decision."""
         if self._now.stage == "open" or not suspicions:
             return None
-        quiet = self._now.stage == "quiet"
+        is_suspected = self._now.stage == "suspected"
         for suspicion in suspicions:
             if suspicion.seen < position:
                 continue
             n = self._now.counts.n + suspicion.seen - position
-            if quiet or (self._starts_new_suspicion(n) and n < self._target):
+            if not is_suspected or (self._starts_new_suspicion(n) and n < self._target):
                 return suspicion
         return None
 

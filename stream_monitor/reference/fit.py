@@ -172,7 +172,7 @@ def fit_profile(
         positive=positive,
         importances=dict(importances or {}),
         skipped=skipped,
-        relations=fit_correlations(features, columns, times_ms),
+        correlations=fit_correlations(features, columns, times_ms),
         events_per_week=None if times_ms is None else estimate_events_per_week(times_ms),
     )
 

@@ -49,8 +49,8 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
 
     ``prediction`` is the reference of the score or the predicted class, ``loss`` that of the
     out-of-fold 0/1 error or absolute error.  ``skipped`` contains the names that cannot be watched,
-    with reasons.  ``segmented_by`` are the declarations of ``segments``.  ``relations`` are the
-    feature correlations that are watched, the strongest first.  ``expected_loss`` is the loss
+    with reasons.  ``segmented_by`` are the declarations of ``segments``.  ``correlations`` are
+    the feature correlations that are watched, the strongest first.  ``expected_loss`` is the loss
     expected from the prediction alone, where it contains its confidence.  ``importances`` of
     features, on any scale, weigh the severity of their drift.  ``events_per_week`` of event time is
     the rate of the whole traffic of the model, ``None`` where unknown; a budget per week uses it.
@@ -73,7 +73,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     skipped: dict[str, str] = {}
     segmented_by: tuple[str, ...] = ()
     segments: tuple[SegmentReference, ...] = ()
-    relations: tuple[CorrelationReference, ...] = ()
+    correlations: tuple[CorrelationReference, ...] = msgspec.field(name="relations", default=())
     expected_loss: ExpectedLoss | None = None
     events_per_week: float | None = None
     outputs: dict[str, FeatureReference] = {}
@@ -147,7 +147,7 @@ def _check_features(features: dict[str, FeatureReference]) -> None:
 
 
 def _check_correlations(profile: ReferenceProfile) -> None:
-    for pair in profile.relations:
+    for pair in profile.correlations:
         validate_correlation(pair, profile.features)
-    if len({pair.name for pair in profile.relations}) < len(profile.relations):
+    if len({pair.name for pair in profile.correlations}) < len(profile.correlations):
         raise ValueError("reference profile: a feature correlation is there twice")

@@ -168,7 +168,7 @@ def build(
         processor,
         committer,
         on_read_failure=lambda failure: handle_read_failure(failure, processor, ownership),
-        go_on=ownership.reposition,
+        reposition=ownership.reposition,
     )
     topology = TopologyReconciler(
         partitions,

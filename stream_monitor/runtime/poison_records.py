@@ -302,7 +302,7 @@ class GuardedFetch:
         committer: Committer,
         *,
         on_read_failure: Callable[[ReadFailure], Awaitable[None]],
-        go_on: Callable[[OwnedPartition], Awaitable[None]],
+        reposition: Callable[[OwnedPartition], Awaitable[None]],
         pause_s: float = PAUSE_S,
     ) -> None:
         self._partitions = partitions
@@ -310,7 +310,7 @@ class GuardedFetch:
         self._processor = processor
         self._committer = committer
         self._on_read_failure = on_read_failure
-        self._go_on = go_on
+        self._reposition = reposition
         self._pause_s = pause_s
         self._not_before_s: dict[int, float] = {}
         self._ends: dict[int, int] = {}
@@ -358,7 +358,7 @@ class GuardedFetch:
             self._ends[owned.partition] = found.end
             await self._process_raw_batch(owned, found)
         if not owned.is_lost() and owned.position >= owned.single_batch_until:
-            await self._go_on(owned)
+            await self._reposition(owned)
 
     async def _process_raw_batch(self, owned: OwnedPartition, raw_batch: RawBatch) -> None:
         """Decompress and process a batch, unless it has crashed too many workers."""

@@ -12,7 +12,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException
 
 from producer.kafka_client import connect_admin
-from producer.permission import PERMISSIONS_FIX, refuse_missing
+from producer.permission import PERMISSIONS_FIX, require_permissions
 from stream_monitor.runtime.app import STOP_S, MonitorApp, exit_after
 from stream_monitor.runtime.credentials import faust_credentials
 from stream_monitor.runtime.logs import configure
@@ -34,7 +34,7 @@ METADATA_S: Final = 15.0
 GC_ALLOCATIONS: Final = 50_000
 
 
-class QuietWorker(faust.Worker):
+class PlainWorker(faust.Worker):
     """Faust's worker without banner, spinner and logging set-up."""
 
     def __init__(self, app: MonitorApp) -> None:
@@ -70,7 +70,7 @@ def run(settings: Settings, state_factory: PartitionStateFactory) -> int:
     store = RedisStateStore(settings.redis.url, owner_timeout_ms=settings.kafka.owner_timeout_ms)
     app = MonitorApp(settings, state_factory, store)
     try:
-        QuietWorker(app).execute_from_commandline()
+        PlainWorker(app).execute_from_commandline()
     except SystemExit as stop:
         return int(stop.code or OK) if app.failure is None else _exit_code(app.failure)
     except BaseException:
@@ -133,7 +133,7 @@ def _check_kafka(settings: Settings) -> int | list[str]:
         return UNREACHABLE
     topics = settings.topics
     try:
-        refuse_missing(
+        require_permissions(
             settings.kafka.client(),
             topics={
                 topics.events: ("Read", "Write"),

@@ -233,7 +233,7 @@ class GuardedFetchWorker:
             packed,
             self.processor,
             self.committer,
-            go_on=self.ownership.reposition,
+            reposition=self.ownership.reposition,
             on_read_failure=lambda failure: handle_read_failure(
                 failure, self.processor, self.ownership
             ),

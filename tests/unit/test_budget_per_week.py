@@ -82,7 +82,7 @@ def test_detectors_relations_and_explanation_have_the_same_one() -> None:
         "t", 0, profile(), Budget(per_events=140_000), EpisodePolicy(), 1_000
     )
 
-    assert reference.relations
+    assert reference.correlations
     assert watched.arl0_events == per_events.arl0_events
     of_series = {
         check.signal.detectors.arl0_events

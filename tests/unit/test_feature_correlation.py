@@ -253,8 +253,8 @@ def test_only_events_that_have_both_values_count() -> None:
     never = profile(half(pair(rng, N, 0.6), either=True))
     every_other = profile(half(pair(rng, N, 0.6), either=False))
 
-    assert never.relations == ()
-    assert every_other.relations[0].n_events == N // 2
+    assert never.correlations == ()
+    assert every_other.correlations[0].n_events == N // 2
     watched = version_of(every_other)
     watched.observe(batch_of(half(pair(rng, 4_000, 0.6), either=False)))
     changed = batch_of(half(pair(rng, 4_000, 0.0), either=False), 4_000)
@@ -268,8 +268,8 @@ def test_all_pairs_of_five_features_are_watched_and_the_ten_strongest_of_more() 
     five = {name: rng.standard_normal(2_000) for name in "abcde"}
     twelve = {f"x{i}": rng.standard_normal(2_000) for i in range(10)} | pair(rng, 2_000, 0.4)
 
-    assert len(profile(five).relations) == MAX_CORRELATIONS
-    found = profile(twelve).relations
+    assert len(profile(five).correlations) == MAX_CORRELATIONS
+    found = profile(twelve).correlations
     assert len(found) == MAX_CORRELATIONS
     assert found[0].name == "a~b"
     assert found[0].correlation == pytest.approx(0.385, abs=0.06)
@@ -280,13 +280,13 @@ def test_a_feature_that_never_moves_has_no_relations() -> None:
 
     made = profile({**pair(rng, 2_000, 0.5), "c": np.ones(2_000)})
 
-    assert [relation.name for relation in made.relations] == ["a~b"]
+    assert [pair.name for pair in made.correlations] == ["a~b"]
 
 
 def test_relations_cost_the_budget_two_detectors_each() -> None:
     rng = np.random.default_rng(11)
     made = profile(pair(rng, 2_000, 0.5))
-    without = msgspec.structs.replace(made, relations=())
+    without = msgspec.structs.replace(made, correlations=())
 
     def arl0(reference: ReferenceProfile) -> float:
         return version_of(reference).arl0_events
@@ -320,10 +320,10 @@ def test_a_relation_that_nothing_can_be_built_from_is_refused(
     change: dict[str, object], says: str
 ) -> None:
     made = profile(pair(np.random.default_rng(13), 2_000, 0.5))
-    bad = msgspec.structs.replace(made.relations[0], **change)
+    bad = msgspec.structs.replace(made.correlations[0], **change)
 
     with pytest.raises(ValueError, match=says):
-        profile_from_data(profile_to_data(msgspec.structs.replace(made, relations=(bad,))))
+        profile_from_data(profile_to_data(msgspec.structs.replace(made, correlations=(bad,))))
 
 
 def test_a_season_that_features_share_is_no_change_every_night() -> None:
@@ -338,8 +338,8 @@ def test_a_season_that_features_share_is_no_change_every_night() -> None:
 
     reference = profile(days(14, 0.8), np.arange(14 * 1_440) * (DAY_MS // 1_440))
     watched = version_of(reference)
-    assert reference.relations[0].channel.season is not None
-    assert reference.relations[0].calendar is not None
+    assert reference.correlations[0].channel.season is not None
+    assert reference.correlations[0].calendar is not None
 
     quiet = watched.observe(batch_of(days(14, 0.8), 0, 60_000))[1]
     changed = watched.observe(batch_of(days(7, 0.0), 14 * 1_440, 60_000))[1]

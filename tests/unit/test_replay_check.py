@@ -54,11 +54,11 @@ def compared(reference: pd.DataFrame, current: pd.DataFrame) -> dict[str, Column
 def test_files_that_are_alike_pass_whatever_their_sizes(seed: int, n: int, m: int) -> None:
     """20 columns: a false failure a thousand checks is what the method promises."""
     found = compared(frame(n, seed), frame(m, seed + 10**6 + 1))
-    assert {c.column for c in found.values() if c.verdict in ("drift", "quality")} == set()
+    assert {c.column for c in found.values() if c.result in ("drift", "quality")} == set()
 
 
 @pytest.mark.parametrize(
-    ("column", "change", "verdict"),
+    ("column", "change", "expected"),
     [
         ("normal 0", lambda x: x + 0.3, "drift"),
         ("normal 1", lambda x: 1.4 * x, "drift"),
@@ -76,12 +76,12 @@ def test_files_that_are_alike_pass_whatever_their_sizes(seed: int, n: int, m: in
         ),
     ],
 )
-def test_what_changed_is_named_and_nothing_else(column: str, change: Any, verdict: str) -> None:
+def test_what_changed_is_named_and_nothing_else(column: str, change: Any, expected: str) -> None:
     current = frame(4_000, 2)
     current[column] = change(current[column])
     found = compared(frame(4_000, 1), current)
-    reported = {c.column: c.verdict for c in found.values() if c.verdict != "ok"}
-    assert reported == {column: verdict}
+    reported = {c.column: c.result for c in found.values() if c.result != "ok"}
+    assert reported == {column: expected}
     assert found[column].explanation
 
 
@@ -92,13 +92,13 @@ def test_real_but_tiny_differences_do_not_matter() -> None:
     )
     found = compared(before, after)["normal"]
     assert found.p_value < 1e-6
-    assert found.verdict == "ok"
+    assert found.result == "ok"
 
 
 def test_columns_gone_and_new_are_reported_whatever_their_values() -> None:
     current = frame(400, 6).drop(columns="few").assign(extra=1)
     found = compared(frame(400, 5), current)
-    assert (found["few"].verdict, found["extra"].verdict) == ("quality", "quality")
+    assert (found["few"].result, found["extra"].result) == ("quality", "quality")
 
 
 def test_what_depends_on_itself_needs_more_to_differ() -> None:
@@ -108,7 +108,7 @@ def test_what_depends_on_itself_needs_more_to_differ() -> None:
     for i, step in enumerate(rng.normal(size=len(slow))):
         slow[i] = 0.97 * slow[i - 1] + step
     process = pd.DataFrame({"slow": slow})
-    assert compared(process[:10_000], process[10_000:])["slow"].verdict == "ok"
+    assert compared(process[:10_000], process[10_000:])["slow"].result == "ok"
 
 
 def test_a_mostly_null_column_that_is_filled_is_reported_without_a_comparison() -> None:
@@ -125,7 +125,7 @@ def test_a_mostly_null_column_that_is_filled_is_reported_without_a_comparison() 
     full = frame(2_000, 10).assign(**columns)
     found = compared(sparse, full)
     for name in gaps:
-        assert (found[name].verdict, found[name].lost) == ("quality", False)
+        assert (found[name].result, found[name].lost) == ("quality", False)
         assert "→ 0.0%" in found[name].explanation
     again = compared(sparse, sparse.sample(frac=1, random_state=1))
-    assert {again[name].verdict for name in gaps} == {"not_compared"}
+    assert {again[name].result for name in gaps} == {"not_compared"}

@@ -128,10 +128,10 @@ def test_check_compares_the_predictions_there_are_and_names_a_change_of_the_shar
         compared(*files) for files in ((third, again), (full, third), (third, null))
     )
 
-    assert (same.verdict, same.missing_now) == ("ok", 0.0)
-    assert (fewer.verdict, fewer.missing_now, fewer.lost) == ("quality", 0.0, True)
+    assert (same.result, same.missing_now) == ("ok", 0.0)
+    assert (fewer.result, fewer.missing_now, fewer.lost) == ("quality", 0.0, True)
     assert "rows without a prediction 0.0% → 66.7%" in fewer.explanation
-    assert (invalid.verdict, invalid.missing_now) == ("quality", 0.25)
+    assert (invalid.result, invalid.missing_now) == ("quality", 0.25)
     assert "rows without" not in invalid.explanation
 
 

@@ -75,7 +75,7 @@ class JobData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     the end of that.  ``labels_since_ms`` is where the count of labelled events starts, if that is
     later: after a rejected retrain.  ``ranges`` are decided once, so a repeat reads the same
     records.  ``now_ms`` is the latest event time the job has seen.  ``artifact_sha256`` is the
-    challenger's.  ``promote``, ``rule``, ``reason`` and ``numbers`` are the gate's verdict or a
+    challenger's.  ``promote``, ``rule``, ``reason`` and ``numbers`` are the gate's decision or a
     person's request.  ``excluded_sources`` are the producers whose new rows do not train.
     ``attempts`` has, by state, the number of processes that began the step and did not end it, the
     current one included.

@@ -26,13 +26,13 @@ _FRAMES_KEPT: Final = 3
 def store_challenger(
     job: Job, context: TrainerContext, workspace: JobWorkspace, _inputs: StepInputs
 ) -> StepResult:
-    """Store the challenger with any verdict, because a person may promote it later.
+    """Store the challenger with any decision, because a person may promote it later.
 
     Model servers read of one that is not put into service next, for shadow predictions.
-    A restarted job may find the challenger that it stored before; that one and its verdict stay.
+    A restarted job may find the challenger that it stored before; that one and its decision stay.
     """
     challenger, fitted, dataset = challenger_of(job), fitted_of(workspace), dataset_of(workspace)
-    verdict = {"promote": job.work.promote, "rule": job.work.rule, "reason": job.work.reason}
+    decision = {"promote": job.work.promote, "rule": job.work.rule, "reason": job.work.reason}
     try:
         manifest = context.registry.store(
             fitted.artifact,
@@ -40,7 +40,7 @@ def store_challenger(
             version=challenger,
             profile=fitted.profile,
             training=_description(job, dataset, fitted, context),
-            metrics={**fitted.metrics, **job.work.numbers, "verdict": verdict},
+            metrics={**fitted.metrics, **job.work.numbers, "verdict": decision},
             factory=factory_of(job, context),
             caused_by=job.caused_by,
             time_ms=job.now_ms,
@@ -53,16 +53,16 @@ def store_challenger(
     context.publish([manifest])
     _remove_old_frames(context)
     failpoint("trainer.storing.done")
-    verdict = manifest.metrics["verdict"]
+    decision = manifest.metrics["verdict"]
     numbers = {name: manifest.metrics.get(name) for name in job.work.numbers}
-    work = {"artifact_sha256": manifest.artifact_sha256, "numbers": numbers, **verdict}
+    work = {"artifact_sha256": manifest.artifact_sha256, "numbers": numbers, **decision}
     stored = stored_version_record(
         context.topics.models, manifest, time_ms=job.now_ms, caused_by=job.caused_by
     )
-    if verdict["promote"]:
+    if decision["promote"]:
         after = job.to("promoting", **work)
         return StepResult(after, (), None, (stored,) if needs_person(after, context) else ())
-    step_event = StepEvent("rejected", verdict["rule"], verdict["reason"], numbers)
+    step_event = StepEvent("rejected", decision["rule"], decision["reason"], numbers)
     return StepResult(job.to("storing", **work).ended("rejected"), (step_event,), None, (stored,))
 
 

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 LOCK_FILE = "trainer.lock"
 
 
-class TrainerAlreadyRunning(RuntimeError):  # noqa: N818 - a finding, named for what it says
+class TrainerAlreadyRunning(RuntimeError):  # noqa: N818 - its name states what was found
     """Another trainer uses this data directory."""
 
 

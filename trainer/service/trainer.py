@@ -174,15 +174,16 @@ class Trainer:
     def close(self, error: BaseException | None = None) -> None:
         """Stop after the step under way; the rest is recorded.
 
-        ``error`` is what ended us, if it was not a person.  Only of those that are no job's doing
-        a job is cleared, and at once: whoever waits for the step may lose patience.
+        ``error`` is what ended the trainer, if it was not a person.  Unless a job may have caused
+        it, the attempts of this process are removed first: a supervisor may end the process during
+        the wait for the step.
         """
         if (
             error is None
             or not isinstance(error, Exception)
             or isinstance(error, _ENVIRONMENT_ERRORS)
         ):
-            with contextlib.suppress(sqlite3.Error):  # the disk is full: that is told elsewhere
+            with contextlib.suppress(sqlite3.Error):  # the disk is full, which is logged elsewhere
                 self._crash_guard.close()
         self._executor.close()
         self._scoring.close()

@@ -36,7 +36,7 @@ from stream_monitor.statistics.bin_comparison import compare_bins
 from stream_monitor.statistics.distance import psi_adjusted, rounded_effect
 from stream_monitor.statistics.fixed_point import Bools, Ints
 
-Verdict: TypeAlias = Literal["ok", "drift", "quality", "not_compared"]
+CheckResult: TypeAlias = Literal["ok", "drift", "quality", "not_compared"]
 
 ALPHA: Final = 0.001
 MIN_EFFECT: Final = 0.02
@@ -52,7 +52,7 @@ class ColumnCheck(msgspec.Struct, frozen=True, kw_only=True):
     """The result for one column.  ``effect`` is the adjusted population stability index.
 
     ``moved``: its values changed.  ``lost``: the column is gone, or most of its values became
-    missing, invalid or unknown.  With the verdict quality, either, both or none can be true.
+    missing, invalid or unknown.  With the result quality, either, both or none can be true.
 
     For columns with an order, ``wasserstein`` is the distance that their values moved, in standard
     deviations of normal scores, and ``ks`` the largest difference of their cumulative shares.
@@ -60,7 +60,7 @@ class ColumnCheck(msgspec.Struct, frozen=True, kw_only=True):
 
     column: str
     kind: str
-    verdict: Verdict
+    result: CheckResult
     effect: float = 0.0
     p_value: float = 1.0
     jensen_shannon: float = 0.0
@@ -145,15 +145,15 @@ def compare_tables(reference: Table, current: Table, layout: Layout) -> TableCom
     p_values = [p for one in compared for p in one.p_values]
     significant = iter(holm([*p_values, *(shares.p_value for *_, shares in short)], ALPHA))
     for one in compared:
-        found[one.feature.column] = _verdict_of(one, [next(significant) for _ in one.p_values])
+        found[one.feature.column] = _result_of(one, [next(significant) for _ in one.p_values])
     for column, kind, why, shares in short:
-        found[column] = _verdict_of_missing(
+        found[column] = _result_of_missing(
             column, kind, why, shares, is_significant=next(significant)
         )
     for column, made in found.items():
         if changed := _changed_kind(reference, current, column, made):
             found[column] = msgspec.structs.replace(
-                made, verdict="quality", explanation=changed, lost=True
+                made, result="quality", explanation=changed, lost=True
             )
     timeless = layout.time is not None and layout.time not in now
     gone = [_gone(str(layout.time), "time")] if timeless else []
@@ -167,7 +167,7 @@ def compare_tables(reference: Table, current: Table, layout: Layout) -> TableCom
 
 def _new(reference: Table, now: pd.DataFrame) -> list[ColumnCheck]:
     return [
-        ColumnCheck(column=name, kind="unknown", verdict="quality", explanation="new column")
+        ColumnCheck(column=name, kind="unknown", result="quality", explanation="new column")
         for name in map(str, now)
         if name not in reference.inferred
     ]
@@ -178,7 +178,7 @@ def _changed_kind(reference: Table, current: Table, column: str, found: ColumnCh
     before, now = reference.inferred.get(column), current.inferred.get(column)
     if before is None or now is None or not before.form or not now.form or found.lost:
         return ""
-    watched = found.verdict != "not_compared"
+    watched = found.result != "not_compared"
     if not watched and before.kind != now.kind and "none" not in (before.kind, now.kind):
         return f"held {before.why}, now {now.why}"
     typed = all(table.form.get("format") != "delimited text" for table in (reference, current))
@@ -192,7 +192,7 @@ def _changed_kind(reference: Table, current: Table, column: str, found: ColumnCh
 
 def _gone(column: str, kind: str) -> ColumnCheck:
     return ColumnCheck(
-        column=column, kind=kind, verdict="quality", explanation="the column is gone", lost=True
+        column=column, kind=kind, result="quality", explanation="the column is gone", lost=True
     )
 
 
@@ -211,7 +211,7 @@ def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
     return rejected
 
 
-def _verdict_of(one: _ColumnComparison, significant: Sequence[bool]) -> ColumnCheck:
+def _result_of(one: _ColumnComparison, significant: Sequence[bool]) -> ColumnCheck:
     """The result for one column; ``significant`` is true for each significant p-value."""
     before, now, *_ = one.missing
     moved, went_missing, went_outside, repeats, *went_absent = significant
@@ -222,16 +222,16 @@ def _verdict_of(one: _ColumnComparison, significant: Sequence[bool]) -> ColumnCh
         for shares, is_significant in ((one.repeated, repeats), (one.outside, went_outside))
         if is_significant and shares.now >= _MIN_OUTSIDE
     ]
-    verdict: Verdict = "ok"
+    result: CheckResult = "ok"
     parts = [one.sentence]
     if went_missing:
-        verdict = "quality"
+        result = "quality"
         parts = [_missing_text(one.missing), *odd[:1], *([one.sentence] if moved else [])]
     elif moved:
-        verdict = "drift"
+        result = "drift"
         parts = [one.sentence, *odd[:1]]
     elif odd:
-        verdict = "quality"
+        result = "quality"
         parts = [odd[0], one.sentence]
     elif one.effect >= MIN_EFFECT:
         parts[0] += ", not significant"
@@ -239,13 +239,13 @@ def _verdict_of(one: _ColumnComparison, significant: Sequence[bool]) -> ColumnCh
             parts[0] += f" (rows depend on each other over {one.tau:,.0f} rows)"
     lost = went_missing and _is_lost(one.missing)
     if one.absent is not None and any(went_absent) and _matters(one.absent):
-        verdict, lost = "quality", lost or _is_lost(one.absent)
+        result, lost = "quality", lost or _is_lost(one.absent)
         shares = f"{one.absent.before:.1%} → {one.absent.now:.1%}"
         parts.insert(0, f"rows without a prediction {shares}")
     return ColumnCheck(
         column=one.feature.column,
         kind=one.feature.kind,
-        verdict=verdict,
+        result=result,
         effect=rounded_effect(one.effect, 4),
         p_value=one.p_value,
         jensen_shannon=one.jensen_shannon,
@@ -259,7 +259,7 @@ def _verdict_of(one: _ColumnComparison, significant: Sequence[bool]) -> ColumnCh
     )
 
 
-def _verdict_of_missing(
+def _result_of_missing(
     column: str, kind: str, why: str, shares: ShareComparison, *, is_significant: bool
 ) -> ColumnCheck:
     """The result for a column whose values are not compared: only its missing values count."""
@@ -267,7 +267,7 @@ def _verdict_of_missing(
     return ColumnCheck(
         column=column,
         kind=kind,
-        verdict="quality" if is_significant else "not_compared",
+        result="quality" if is_significant else "not_compared",
         missing_before=round(shares.before, 4),
         missing_now=round(shares.now, 4),
         explanation=f"{_missing_text(shares)}; its values are not compared: {why}"

@@ -100,7 +100,7 @@ def calibration_of(profile: ReferenceProfile, budget: Budget) -> list[ChannelCal
         for name, reference in references_of(profile)
         for channel in reference.channels
     ]
-    channels += [(one.name, one.channel, one.short) for one in profile.relations]
+    channels += [(one.name, one.channel, one.short) for one in profile.correlations]
     return [
         ChannelCalibration(
             series=name,

@@ -167,17 +167,17 @@ def _require_encoding(
 
 
 def _require_western(path: Path, file: IO[bytes], bad: int) -> None:
-    """Check that letters outside ASCII are rare, as in Western European text.
+    """Check that characters outside ASCII are rare, as in Western European text.
 
     Raises:
         SourceError: most of them are in sequences of four or more, as in another alphabet.
     """
-    letters = foreign = 0
+    not_ascii = foreign = 0
     while block := file.read(_BLOCK):
         text = block.decode(_WESTERN)
-        letters += sum(map(len, re.findall(r"[^\x00-\x7f]+", text)))
+        not_ascii += sum(map(len, re.findall(r"[^\x00-\x7f]+", text)))
         foreign += sum(map(len, _FOREIGN.findall(text)))
-    if 2 * foreign > letters:
+    if 2 * foreign > not_ascii:
         raise SourceError(
             f"{path}: byte {bad:,} is not UTF-8, and the text is not Western European either",
             fix=_NAME_IT,

@@ -15,7 +15,7 @@ local m = redis.call('HMGET', KEYS[1], '_gen', '_member', '_ts', '_next', '_acqn
   '_try', '_bundled')
 local gen, member, ts = tonumber(m[1] or '-1'), m[2] or '', tonumber(m[3] or '0')
 local next = m[4] or '-1'
-local silent = math.abs(tonumber(ARGV[3]) - ts) -- a clock that is far ahead must lock nobody out
+local silent = math.abs(tonumber(ARGV[3]) - ts) -- a clock that is far ahead must not lock workers out
 if tonumber(ARGV[1]) < gen and member ~= ARGV[2] and silent < tonumber(ARGV[4]) then
   return {'REJECTED', m[1], member, tostring(silent)}
 end

@@ -8,11 +8,11 @@
 -- One HSET on one key: a script with two writes goes to the append-only file as MULTI..EXEC, and a
 -- tail torn inside such a block loses a later, acknowledged write at the second restart.
 local m = redis.call('HMGET', KEYS[1], '_epoch', '_next', '_txn', '_bundled')
-local epoch, offset, txn, bundled = m[1] or '', m[2] or '-1', m[3] or '', m[4] or ''
+local epoch, offset, txn, chunked = m[1] or '', m[2] or '-1', m[3] or '', m[4] or ''
 if txn == ARGV[2] then return {'DUP', offset} end        -- this very commit, sent again
 if epoch ~= ARGV[1] then return {'FENCED', offset} end   -- another worker has acquired the partition
 if offset ~= ARGV[3] then return {'STALE', offset} end   -- rewound, or another worker advanced it
-if bundled ~= ARGV[6] then return {'STALE', offset} end  -- rewound to before chunks were expanded
+if chunked ~= ARGV[6] then return {'STALE', offset} end  -- rewound to before chunks were expanded
 local n = #ARGV - 6
 if n % 2 ~= 0 or n > 7000 then
   return redis.error_reply('BADARGS pairs of field and value, 3500 at most')

@@ -167,7 +167,7 @@ def run_quarter(n_features: int, n_days: int, seed: int) -> Quarter:
     return Quarter(
         n_features,
         sum(len(feature.channels) for feature in profile.features.values()),
-        len(profile.relations),
+        len(profile.correlations),
         sum(feature.calendar is not None for feature in profile.features.values()),
         n_events,
         weeks,

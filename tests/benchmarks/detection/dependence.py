@@ -109,7 +109,7 @@ class _Watch:
             n_events=N_REFERENCE,
             features=features,
             task="regression",
-            relations=(fitted,),
+            correlations=(fitted,),
         )
         source = AlertSource("t", 0, "m", "1")
         context = CheckContext(source, profile, arl0, EpisodePolicy(), None)
