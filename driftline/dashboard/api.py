@@ -12,7 +12,7 @@ import msgspec
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Response
 from fastapi.openapi.utils import get_openapi
 
-from driftline.dashboard.feature_view import FeatureView, feature_views
+from driftline.dashboard.feature_view import FeatureView
 from driftline.dashboard.model_row import ModelRow
 from driftline.dashboard.observation import Observation
 from driftline.dashboard.overview import Headline, Tile
@@ -73,7 +73,6 @@ class ReadApi:
 
     def __init__(self, read: ReadModel) -> None:
         self._read = read
-        self._limits = read.settings.drift_limits()
 
     def routes(self) -> APIRouter:
         """The routes of the API."""
@@ -125,10 +124,8 @@ class ReadApi:
 
     def features(self, model: RequiredModel) -> Response:
         """The features of the version in service: drifting ones first."""
-        seen = self._seen()
-        _require(model, seen)
-        detail = self._read.observer.detail(model)
-        return json_response(feature_views(model, seen, detail, self._limits))
+        _require(model, self._seen())
+        return json_response(self._read.features(model))
 
     def windows(self, model: RequiredModel, limit: Limit = 48) -> Response:
         """The newest closed windows of each version of a model."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -21,10 +21,12 @@ from driftline.dashboard.window_series import (
 from driftline.topics.alert_history import open_alerts
 from stream_monitor.contracts import SEVERITY_RANK, DriftAlert
 from stream_monitor.reference.feature_reference import FeatureReference
+from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.windows.closed_window import ClosedWindow
 from stream_monitor.windows.drift_level import DriftLevel, DriftLimits, SeriesDrift
 
 _USUAL_LIMITS: Final = DriftLimits()
+_NO_BUCKETS: Final[Mapping[str, FeatureBucket]] = {}
 FRESH_EVENTS: Final = 1_000
 """The last windows are those that hold at least so many events."""
 
@@ -61,8 +63,9 @@ class FeatureView(msgspec.Struct, frozen=True, kw_only=True):
     """A feature of the version in service against its reference.
 
     ``latest_window`` is ``None`` if the latest closed window has no valid value of the feature.
-    ``shape`` compares the reference with the last windows, from ``fresh_from_ms`` to
-    ``fresh_to_ms``; ``effect`` is their adjusted population stability index.  ``points`` are
+    ``shape`` compares the reference with the last ``windows_n`` windows, from ``fresh_from_ms`` to
+    ``fresh_to_ms``, or while none has closed with the newest events; ``effect`` is the adjusted
+    population stability index of these values.  ``points`` are
     buckets of ``bucket_ms``.  ``invalid_reference`` and ``invalid`` are shares of missing or
     invalid values, ``outside``: a fresh value is out of the reference's range.
     """
@@ -94,12 +97,17 @@ class FeatureView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def feature_views(
-    model: str, seen: Observation, detail: ModelDetail, limits: DriftLimits = _USUAL_LIMITS
+    model: str,
+    seen: Observation,
+    detail: ModelDetail,
+    limits: DriftLimits = _USUAL_LIMITS,
+    recent: Mapping[str, FeatureBucket] = _NO_BUCKETS,
 ) -> list[FeatureView]:
     """The features of the version in service: drifting ones first, then by effect.
 
     While that version has no closed window, those of the version before it.  ``limits`` are those
-    of the levels of the latest window.
+    of the levels of the latest window.  ``recent`` are the features of the newest events; they are
+    shown where no window has closed.
     """
     version = detail.shown_version(seen.champion_of(model))
     profile = detail.reference_of(version)
@@ -111,7 +119,14 @@ def feature_views(
         if alert.model == model and alert.feature is not None and alert.version == version:
             opened.setdefault(alert.feature, []).append(alert)
     views = [
-        _view(name, version, reference, weights[name], profile.origin, detail, opened.get(name, []))
+        _view(
+            reference,
+            profile,
+            detail.windows_of(version).windows,
+            weight=weights[name],
+            episodes=opened.get(name, []),
+            recent=recent.get(name),
+        )
         for name, reference in profile.features.items()
     ]
     windows = detail.windows_of(version).windows
@@ -145,20 +160,22 @@ def _by_severity(view: FeatureView) -> tuple[int, float, str]:
 
 
 def _view(
-    name: str,
-    version: str,
     reference: FeatureReference,
+    profile: ReferenceProfile,
+    windows: Sequence[ClosedWindow],
+    *,
     weight: float,
-    origin: str,
-    detail: ModelDetail,
     episodes: Sequence[DriftAlert],
+    recent: FeatureBucket | None,
 ) -> FeatureView:
-    windows = detail.windows_of(version).windows
+    name, version, origin = reference.name, profile.version, profile.origin
     first, last, size = span_of(windows)
     step = bucket_ms(first, last, size)
     buckets = feature_buckets(windows, name, reference, step)
     since = _fresh_since(windows, name)
     fresh: FeatureBucket | None = merged_feature(windows, name, reference, since, last)
+    if fresh is None and recent is not None:
+        fresh, since, last = recent, recent.start_ms, recent.end_ms
     latest = [w.features[name] for w in windows if w.start_ms >= since and name in w.features]
     lows = [f.minimum for f in latest if f.minimum is not None]
     highs = [f.maximum for f in latest if f.maximum is not None]

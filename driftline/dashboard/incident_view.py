@@ -9,6 +9,7 @@ import msgspec
 
 from driftline.dashboard.observer import ModelDetail
 from driftline.dashboard.pictures import Distribution, distribution
+from driftline.dashboard.recent_values import RecentValues
 from driftline.dashboard.retrain_view import RetrainJob, jobs_about
 from driftline.dashboard.window_series import FeatureBucket, merged_feature
 from stream_monitor.contracts import ENDED_PHASES, SEVERITY_RANK, DriftAlert
@@ -58,9 +59,15 @@ _PLAIN_ADVICE: Final = "Open the incident and check the source of what has chang
 
 
 class EpisodePicture(msgspec.Struct, frozen=True, kw_only=True):
-    """What changed in one episode: a distribution, or the numbers before and after."""
+    """What changed in one episode: a distribution, or the numbers before and after.
+
+    ``feature`` is the feature whose distribution can be shown; ``None``: there is none.
+    ``newest``: the distribution is that of the newest events, because no window has closed.
+    """
 
     name: str
+    feature: str | None = None
+    newest: bool = False
     shape: Distribution | None = None
     before: float | None = None
     after: float | None = None
@@ -109,6 +116,28 @@ def incident_card(
     )
 
 
+def with_newest_events(
+    card: IncidentCard, detail: ModelDetail, recent: RecentValues
+) -> IncidentCard:
+    """The card with a distribution of the newest events, while no window since the onset closed.
+
+    An incident that has ended keeps its numbers: the newest events are not those of the episode.
+    """
+    picture, profile = card.picture, detail.reference_of(card.worst.version)
+    if picture is None or picture.feature is None or picture.until_ms or profile is None:
+        return card
+    reference, fresh = (
+        profile.features.get(picture.feature), recent.features.get(picture.feature),
+    )  # fmt: skip
+    if reference is None or fresh is None:
+        return card
+    shape = distribution(reference, fresh)
+    newest = msgspec.structs.replace(
+        picture, shape=shape, newest=True, since_ms=fresh.start_ms, until_ms=fresh.end_ms
+    )
+    return msgspec.structs.replace(card, picture=newest)
+
+
 def worst_member(incident: Incident) -> Member:
     """The open episode of the highest severity; of a resolved incident, any episode."""
     members = [m for m in incident.members if m.ended_ms is None] or incident.members
@@ -145,9 +174,10 @@ def episode_picture(alerts: Sequence[DriftAlert], detail: ModelDetail) -> Episod
         return None
     first, shown = alerts[0], last_drift(alerts)
     since, until = first.onset_ms, _ended_ms(alerts)
-    shape = None
+    shape = feature = None
     profile = detail.reference_of(first.version)
     if first.feature is not None and profile is not None and first.segment is None:
+        feature = first.feature
         reference = profile.features.get(first.feature)
         if reference is not None:
             windows = detail.windows_of(first.version).windows
@@ -159,6 +189,7 @@ def episode_picture(alerts: Sequence[DriftAlert], detail: ModelDetail) -> Episod
         return None
     return EpisodePicture(
         name=first.feature or first.series,
+        feature=feature,
         shape=shape,
         before=shown.before,
         after=shown.after,

@@ -23,6 +23,7 @@ from driftline.dashboard.model_state import ModelState
 from driftline.dashboard.observation import Observation
 from driftline.dashboard.observer import ModelDetail
 from driftline.dashboard.pictures import Distribution, distribution
+from driftline.dashboard.recent_values import NONE_RECENT, RecentValues
 from driftline.dashboard.retrain_view import RetrainJob, retrain_jobs
 from driftline.dashboard.window_series import (
     FeatureBucket,
@@ -128,11 +129,11 @@ def model_view(
     *,
     limits: DriftLimits,
     feature: str = "",
-    predictions: FeatureBucket | None = None,
+    recent: RecentValues = NONE_RECENT,
 ) -> ModelView:
     """The page of the model of ``state``; ``feature`` comes first.
 
-    ``limits`` are those of the levels of the latest window.  ``predictions`` are the newest ones of
+    ``limits`` are those of the levels of the latest window.  ``recent`` are the newest events of
     the version that is shown.
     """
     name = state.model
@@ -145,7 +146,7 @@ def model_view(
     performance = [figures for each in served for figures in each.performance]
     shown_version = detail.shown_version(row.champion)
     profile = detail.reference_of(shown_version)
-    views = feature_views(name, seen, detail, limits)
+    views = feature_views(name, seen, detail, limits, recent.features)
     views.sort(key=lambda view: view.name != feature)
     episodes = [a for a in alerts_by_episode(seen.alerts).values() if a[0].model == name]
     shown = {view.name for view in views}
@@ -160,7 +161,7 @@ def model_view(
         bucket_ms=step,
         n_windows=len(windows),
         n_labelled=sum(figures.n_labelled for figures in performance),
-        prediction=_prediction(profile, predictions, state),
+        prediction=_prediction(profile, recent.prediction, state),
         features=[_charts(view, episodes, profile) for view in views[:MAX_CHARTS]],
         more_features=views[MAX_CHARTS:],
         n_features=len(views),

@@ -5,6 +5,7 @@ All of this is plain data: the functions that compute a page from it do no input
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
@@ -98,8 +99,20 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
         return [server for server in self.servers if not server.reachable]
 
     def champion_of(self, model: str) -> str | None:
-        """The version in service: the trainer's champion, else the version with the last events."""
-        return self.champions.get(model) or self.served.get(model)
+        """The version in service: the trainer's champion, else the version with the last events.
+
+        Before a window has closed, the one with the most events of the last hour.
+        """
+        return self.champions.get(model) or self.served.get(model) or self._busiest(model)
+
+    def _busiest(self, model: str) -> str | None:
+        counts: Counter[str] = Counter()
+        for of_model in self.coverage:
+            if of_model.model == model:
+                for row in of_model.rows:
+                    if row.unit == "event" and row.version and row.last_hour:
+                        counts[row.version] += row.last_hour
+        return counts.most_common(1)[0][0] if counts else None
 
 
 def deploys_of(versions: list[ModelVersion]) -> dict[str, dict[str, int]]:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from confluent_kafka import KafkaException
 
+from driftline.dashboard.feature_view import FeatureView, feature_views
 from driftline.dashboard.incident_page import Examples, IncidentView, examples_of, incident_view
 from driftline.dashboard.incident_view import (
     IncidentCard,
     alerts_by_episode,
     incident_card,
+    with_newest_events,
     worst_first,
 )
 from driftline.dashboard.model_row import ModelRow, model_row
@@ -24,11 +26,10 @@ from driftline.dashboard.model_view import ModelView, model_view
 from driftline.dashboard.observation import DoctorReport, Observation, deploys_of
 from driftline.dashboard.observer import ModelDetail, Observer
 from driftline.dashboard.overview import Headline, Tile, counts_by_state, headline_of, tiles_of
-from driftline.dashboard.recent_predictions import N_PREDICTIONS, recent_predictions
+from driftline.dashboard.recent_values import N_RECENT, NONE_RECENT, RecentValues, recent_values
 from driftline.dashboard.retrain_view import RetrainJob, retrain_jobs
-from driftline.dashboard.window_series import FeatureBucket
 from driftline.topics.alert_history import open_alerts
-from driftline.topics.events_around import read_events_around
+from driftline.topics.events_around import EventAt, read_events_around
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.episodes.incidents import Incident, incidents_of
 
@@ -41,8 +42,9 @@ INCIDENTS_NAMED: Final = 6
 JOBS_SHOWN: Final = 8
 N_EXAMPLES: Final = 5
 EXAMPLES_KEPT: Final = 200
-PREDICTIONS_MS: Final = 30_000
-"""The newest predictions are read again after this time."""
+RECENT_MS: Final = 30_000
+"""The newest events are read again after this time."""
+RECENT_KEPT: Final = 200
 
 
 class FirstScreen(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +81,7 @@ class ReadModel:
         self.settings = settings
         self._complete = complete
         self._examples: dict[str, Examples] = {}
-        self._predictions: dict[str, tuple[int, FeatureBucket | None]] = {}
+        self._recent: dict[tuple[str, str, int], tuple[int, RecentValues]] = {}
         self._policy = settings.incident_policy()
         self._incidents: tuple[tuple[int, int], list[Incident]] = ((-1, -1), [])
 
@@ -160,40 +162,74 @@ class ReadModel:
             self.observer.warming_up(name),
             limits=self.settings.drift_limits(),
             feature=feature,
-            predictions=self.predictions(name, detail),
+            recent=self.recent_of_shown(name, detail),
         )
 
-    def predictions(self, name: str, detail: ModelDetail) -> FeatureBucket | None:
-        """The newest predictions of the version that is shown; ``None`` while Kafka is away."""
+    def recent_of_shown(self, name: str, detail: ModelDetail) -> RecentValues:
+        """The newest events of the version that is shown.
+
+        Features are counted only while the version has no closed window.
+        """
+        version = detail.shown_version(self.observer.current.champion_of(name))
+        return self.recent(name, detail, version, features=not detail.windows_of(version).windows)
+
+    def recent(
+        self,
+        name: str,
+        detail: ModelDetail,
+        version: str | None,
+        *,
+        features: bool,
+        since_ms: int = 0,
+    ) -> RecentValues:
+        """The newest events of a version, from ``since_ms`` on; nothing while Kafka is away."""
         seen = self.observer.current
-        profile = detail.reference_of(detail.shown_version(seen.champion_of(name)))
+        profile = detail.reference_of(version)
         if profile is None or any(server.name == "Kafka" for server in seen.away()):
-            return None
-        known = self._predictions.get(name)
-        if known is not None and seen.now_ms - known[0] < PREDICTIONS_MS:
+            return NONE_RECENT
+        key = (name, profile.version, since_ms)
+        known = self._recent.get(key)
+        if known is not None and seen.now_ms - known[0] < RECENT_MS:
             return known[1]
-        watched = self.observer.partitions_of(name)
-        ends = [(row.partition, row.end) for row in seen.partitions if row.partition in watched]
         try:
-            events = [
-                each
-                for partition, end in ends
-                for each in read_events_around(
-                    self.settings.kafka.client(),
-                    self.settings.topics.events,
-                    partition,
-                    end or 0,
-                    model=name,
-                    version=profile.version,
-                    n_each=N_PREDICTIONS,
-                    n_records=3 * N_PREDICTIONS,
-                ).before
-            ]
+            events = self.newest_events(name, profile.version)
         except KafkaException:
-            return None
-        found = recent_predictions(profile, events)
-        self._predictions[name] = (seen.now_ms, found)
+            return NONE_RECENT
+        if len(self._recent) >= RECENT_KEPT:
+            self._recent.clear()
+        found = recent_values(profile, events, features=features, since_ms=since_ms)
+        self._recent[key] = (seen.now_ms, found)
         return found
+
+    def newest_events(self, name: str, version: str) -> list[EventAt]:
+        """The newest events of a version, by partition.
+
+        Raises:
+            KafkaException: no broker answers, or Kafka denies a permission.
+        """
+        watched = self.observer.partitions_of(name)
+        rows = [row for row in self.observer.current.partitions if row.partition in watched]
+        return [
+            each
+            for row in rows
+            for each in read_events_around(
+                self.settings.kafka.client(),
+                self.settings.topics.events,
+                row.partition,
+                row.end or 0,
+                model=name,
+                version=version,
+                n_each=N_RECENT,
+                n_records=3 * N_RECENT,
+            ).before
+        ]
+
+    def features(self, name: str) -> list[FeatureView]:
+        """The features of the version that is shown: drifting ones first."""
+        detail = self.observer.detail(name)
+        recent = self.recent_of_shown(name, detail)
+        limits = self.settings.drift_limits()
+        return feature_views(name, self.observer.current, detail, limits, recent.features)
 
     def incident(self, incident_id: str) -> Incident | None:
         """The incident with this id."""
@@ -207,6 +243,12 @@ class ReadModel:
         alerts = alerts_by_episode(seen.alerts)
         jobs = retrain_jobs(seen.retrains, incident.model)
         card = incident_card(incident, alerts, detail, jobs)
+        shown = card.picture
+        if shown is not None and shown.shape is None and shown.feature and not shown.until_ms:
+            recent = self.recent(
+                incident.model, detail, card.worst.version, features=True, since_ms=shown.since_ms
+            )
+            card = with_newest_events(card, detail, recent)
         return incident_view(card, seen, alerts, detail, jobs, self._complete)
 
     def open_episodes_of(self, incident: Incident) -> list[DriftAlert]:

@@ -67,7 +67,7 @@ def model_document(read: ReadModel, model: str, since_ms: int, made_ms: int) -> 
         recent,
         read.observer.warming_up(model),
         limits=read.settings.drift_limits(),
-        predictions=read.predictions(model, recent),
+        recent=read.recent_of_shown(model, recent),
     )
     return Document(
         title=f"Model: {model}",
@@ -233,6 +233,8 @@ def _feature(one: FeatureView) -> Finding:
         sentence=(
             f"The last {format_count(one.n, 'value')} in {format_count(one.windows_n, 'window')}, "
             f"{one.windows_drifted:,} of them with drift."
+            if one.windows_n
+            else f"The newest {format_count(one.n, 'value')}; no window has closed yet."
         ),
     )
 
@@ -272,7 +274,8 @@ def _histograms(features: Sequence[FeatureView]) -> list[Picture]:
             one.name,
             histogram(one.shape),
             before=f"reference, n {one.shape.n_before:,}",
-            after=f"last windows, n {one.shape.n_after:,}",
+            after=f"{'last windows' if one.windows_n else 'newest events'}, "
+            f"n {one.shape.n_after:,}",
         )
         for one in features
         if one.shape is not None

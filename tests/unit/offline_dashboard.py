@@ -21,10 +21,8 @@ from driftline.dashboard.observation import (
 )
 from driftline.dashboard.observer import ModelDetail, Observer
 from driftline.dashboard.read_model import ReadModel
-from driftline.dashboard.recent_predictions import recent_predictions
 from driftline.dashboard.server import address_of, listen
 from driftline.dashboard.web_app import web_app
-from driftline.dashboard.window_series import FeatureBucket
 from driftline.dashboard.window_store import VersionWindows
 from driftline.monitor_state.coverage_report import merged
 from driftline.topics.events_around import EventAt
@@ -167,15 +165,15 @@ def observe_log(model: str, feature: str, **changes: object) -> OfflineObserver:
 class OfflineReadModel(ReadModel):
     """A read model without an event topic."""
 
-    def predictions(self, name: str, detail: ModelDetail) -> FeatureBucket | None:
-        """The predictions of the second half of `drifting_log`."""
-        del name
+    def newest_events(self, name: str, version: str) -> list[EventAt]:
+        """The second half of `drifting_log`."""
+        del name, version
         events = [
             EventAt(i, event)
-            for i, event in enumerate(drifting_log("m", "x"))
+            for i, event in enumerate(drifting_log("m", HOSTILE_FEATURE))
             if isinstance(event, InferenceEvent)
         ]
-        return recent_predictions(detail.profiles["1"], events[1_500:])
+        return events[1_500:]
 
     def examples(self, view: IncidentView) -> Examples | None:
         del view

@@ -15,7 +15,7 @@ from driftline.dashboard.observation import DoctorReport, Observation, ServerSta
 from driftline.dashboard.observer import ModelDetail
 from driftline.dashboard.page_templates import url
 from driftline.dashboard.read_model import MODELS_SHOWN
-from driftline.dashboard.recent_predictions import recent_predictions
+from driftline.dashboard.recent_values import recent_values
 from driftline.doctor.health_checks import HealthCheckResult
 from driftline.topics.events_around import EventAt
 from stream_monitor.episodes.formatting import format_number
@@ -285,12 +285,31 @@ def test_the_newest_predictions_are_compared_with_their_reference(
     moved = [EventAt(i, inference_event(f"m{i}", prediction=0.9)) for i in range(1_000)]
     broken = [EventAt(i, inference_event(f"b{i}", prediction=None)) for i in range(10)]
 
-    near, far = (recent_predictions(profile, events) for events in (same, [*moved, *broken]))
+    near, far = (recent_values(profile, es).prediction for es in (same, [*moved, *broken]))
 
     assert near is not None
     assert far is not None
     assert (far.n, far.invalid) == (1_000, 10)
     assert far.effect > near.effect
-    assert recent_predictions(profile, []) is None
+    assert recent_values(profile, []).prediction is None
     page = client.get(url("/model", name=HOSTILE_MODEL)).text
     assert "against the newest 1,500 predictions" in page
+
+
+def test_before_a_window_closes_the_newest_events_are_compared(hostile: OfflineObserver) -> None:
+    """On the page of the model, of the incident, and in the API; the version that serves too."""
+    seen = msgspec.structs.replace(hostile.current, served={})
+    early = ModelDetail(hostile.detail("m").profiles, [])
+    with client_of(OfflineObserver(hostile.state, seen, early)) as client:
+        model = client.get(url("/model", name=HOSTILE_MODEL)).text
+        incident = client.get(incident_path(hostile, client)).text
+        features = client.get("/api/v1/features", params={"model": HOSTILE_MODEL}).json()
+
+    assert "Version 1 is in service" in model
+    assert model.count("the newest 1,500 values, because no window has closed yet") == 3
+    assert "no labels" not in model
+    assert "newest events, since" in incident
+    assert [f["n"] for f in features] == [1_500] * 3
+    assert all(f["latest_window"] is None for f in features)
+    assert features[0]["effect"] > 0.25 > features[1]["effect"]
+    assert features[0]["mean"] > 80
