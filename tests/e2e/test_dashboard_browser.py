@@ -21,6 +21,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, sync_playwright
 
 import driftline
+from driftline.dashboard.page_templates import url
 from producer.events import Event, Label
 from tests.builders import inference_event
 from tests.integration.monitor_harness import MonitorHarness, until
@@ -214,9 +215,10 @@ def test_from_the_alert_to_the_answer_in_a_browser(browser: Browser, dashboard: 
 def test_on_a_phone_in_the_dark_by_keyboard(browser: Browser, dashboard: str) -> None:
     visitor = Visitor(browser, dashboard, width=390, scheme="dark")
     page = visitor.page
-    for path in ("/", "/incidents", "/retrains", "/coverage", "/doctor"):
+    for path in pages_of(dashboard):
         page.goto(path)
         assert visitor.fits(), path
+        assert page.evaluate(CUT_FIELDS) == [], path
     page.goto("/")
     visitor.picture("dashboard-phone")
 
@@ -227,35 +229,88 @@ def test_on_a_phone_in_the_dark_by_keyboard(browser: Browser, dashboard: str) ->
     page.keyboard.type("no such model")
     page.keyboard.press("Enter")
     page.wait_for_selector("text=No model fits")
-    assert contrasts(page) >= 4.5
     assert visitor.problems == []
     visitor.close()
 
 
-def contrasts(page: Page) -> float:
-    """The lowest contrast of muted text and state colours on the surface they are on (WCAG)."""
-    return float(
-        page.evaluate(
-            """() => {
-          const style = getComputedStyle(document.documentElement);
-          const channel = (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-          const light = (name) => {
-            const hex = style.getPropertyValue(name).trim().slice(1);
-            const value = (i) => channel(parseInt(hex.slice(i, i + 2), 16) / 255);
-            const [r, g, b] = [0, 2, 4].map(value);
-            return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-          };
-          const ratio = (a, b) => {
-            const [x, y] = [light(a), light(b)].sort((p, q) => q - p);
-            return (x + 0.05) / (y + 0.05);
-          };
-          const pairs = [];
-          const states = ["high", "medium", "low", "ok", "gone"];
-          for (const text of ["ink", "muted", "accent", ...states])
-            for (const below of ["page", "surface", "sunken"])
-              pairs.push(ratio(`--${text}`, `--${below}`));
-          for (const one of states) pairs.push(ratio(`--${one}`, `--${one}-soft`));
-          return Math.min(...pairs);
-        }"""
-        )
-    )
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_has_the_contrast_of_wcag_aa(
+    browser: Browser, dashboard: str, scheme: str
+) -> None:
+    visitor = Visitor(browser, dashboard, width=1280, scheme=scheme)
+    for path in pages_of(dashboard):
+        visitor.page.goto(path)
+        weak = visitor.page.evaluate(WEAK_TEXTS)
+        assert weak["failing"] == [], path
+        assert weak["n"] > 10, path
+    visitor.close()
+
+
+def test_everything_that_reacts_is_reached_with_the_tab_key_and_has_a_name(
+    browser: Browser, dashboard: str
+) -> None:
+    visitor = Visitor(browser, dashboard, width=1280, scheme="light")
+    page = visitor.page
+    for path in pages_of(dashboard):
+        page.goto(path)
+        found = page.evaluate(REACTING)
+        assert [one for one in found if not one["name"]] == [], path
+        for one in found:
+            page.keyboard.press("Tab")
+            assert page.evaluate("document.activeElement.outerHTML") == one["html"], path
+            assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    visitor.close()
+
+
+def pages_of(address: str) -> list[str]:
+    """The address of every page, one of each kind."""
+    [incident, *_] = httpx.get(f"{address}/api/v1/incidents", timeout=10).json()
+    of_incident = f"/incidents/{incident['incident_id']}"
+    of_model = url("/model", name=incident["model"])
+    return ["/", "/incidents", "/retrains", "/coverage", "/doctor", of_model, of_incident]
+
+
+CUT_FIELDS: Final = """() => [...document.querySelectorAll("input")].filter((field) =>
+  field.getBoundingClientRect().right > field.parentElement.getBoundingClientRect().right + 1
+).map((field) => field.outerHTML)"""
+"""Fields that are wider than their place."""
+
+REACTING: Final = """() => [...document.querySelectorAll(
+  "a[href], button, input, select, summary")].filter((one) => one.checkVisibility()).map((one) => ({
+    html: one.outerHTML,
+    name: one.getAttribute("aria-label") || one.innerText || one.labels?.[0]?.innerText || "",
+  }))"""
+"""The visible links, buttons and fields in their order, with the name that a reader speaks."""
+
+WEAK_TEXTS: Final = """() => {
+  const channel = (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const rgba = (text) => {
+    const [r, g, b, a = 1] = text.match(/[0-9.]+/g).map(Number);
+    return [r, g, b, a];
+  };
+  const over = ([r, g, b, a], below) => [r, g, b].map((v, i) => v * a + below[i] * (1 - a));
+  const light = (c) => c.map((v) => channel(v / 255))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (one) => {
+    const colour = rgba(getComputedStyle(one).backgroundColor);
+    if (colour[3] === 1) return colour.slice(0, 3);
+    return over(colour, one.parentElement ? behind(one.parentElement) : [255, 255, 255]);
+  };
+  const failing = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  let n = 0;
+  while (walker.nextNode()) {
+    const one = walker.currentNode.parentElement;
+    const ignored = !walker.currentNode.data.trim() || one.closest("title, script, .skip");
+    if (ignored || !one.checkVisibility()) continue;
+    const style = getComputedStyle(one), below = behind(one);
+    const text = over(rgba(one.closest("svg") ? style.fill : style.color), below);
+    const [x, y] = [light(text), light(below)].sort((p, q) => q - p);
+    const size = parseFloat(style.fontSize);
+    const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+    n += 1;
+    const ratio = (x + 0.05) / (y + 0.05);
+    if (ratio < (large ? 3 : 4.5)) failing.push([walker.currentNode.data.trim(), ratio]);
+  }
+  return {n, failing};
+}"""
+"""The texts of a page with less than the contrast of WCAG AA; ``n`` texts were looked at."""
