@@ -11,7 +11,11 @@ from fastapi import FastAPI
 
 
 def post(
-    app: FastAPI, *bodies: Any, path: str = "/api/v1/events", authorization: str = "Bearer secret"
+    app: FastAPI,
+    *bodies: Any,
+    path: str = "/api/v1/events",
+    authorization: str = "Bearer secret",
+    encoding: str | None = None,
 ) -> list[httpx.Response]:
     """The answers to one request for each of ``bodies``, all sent at once."""
 
@@ -20,6 +24,8 @@ def post(
             transport=httpx.ASGITransport(app), base_url="http://dashboard", timeout=60
         ) as client:
             headers = {"authorization": authorization}
+            if encoding is not None:
+                headers["content-encoding"] = encoding
             return await asyncio.gather(
                 *(client.post(path, content=json_of(body), headers=headers) for body in bodies)
             )

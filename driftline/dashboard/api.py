@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import APIRouter, FastAPI, HTTPException, Query, Response
+from fastapi import APIRouter, FastAPI, Query, Response
 from fastapi.openapi.utils import get_openapi
 
 from driftline.dashboard.feature_view import FeatureView
@@ -17,7 +17,12 @@ from driftline.dashboard.model_row import ModelRow
 from driftline.dashboard.observation import Observation
 from driftline.dashboard.overview import Headline, Tile
 from driftline.dashboard.read_model import ReadModel
-from driftline.dashboard.request_problem import json_response
+from driftline.dashboard.request_problem import (
+    Problem,
+    RequestProblem,
+    described_problem,
+    json_response,
+)
 from driftline.monitor_state.coverage_report import ModelCoverage
 from driftline.topics.alert_history import open_alerts
 from stream_monitor.contracts import DriftAlert
@@ -185,12 +190,24 @@ class ReadApi:
 def _require(model: str, seen: Observation) -> None:
     known = {*seen.models, *(alert.model for alert in seen.alerts)}
     if model not in known:
-        raise HTTPException(404, "the monitor does not know this model; see /api/v1/models")
+        raise RequestProblem(
+            404,
+            Problem(
+                what="the request was not answered", where="query parameter model",
+                why="the monitor does not know this model", fix="/api/v1/models lists the models",
+            ),
+        )  # fmt: skip
 
 
 def _described(path: str) -> dict[int | str, dict[str, Any]]:
     (schema,), _ = msgspec.json.schema_components([ANSWERS[path]], ref_template=_REF)
-    return {200: {"description": "OK", "content": {"application/json": {"schema": schema}}}}
+    found: dict[int | str, dict[str, Any]] = {
+        200: {"description": "OK", "content": {"application/json": {"schema": schema}}},
+        422: described_problem("A parameter is missing or invalid"),
+    }
+    if path in ("/features", "/windows"):
+        found[404] = described_problem("The monitor does not know this model")
+    return found
 
 
 def describe(

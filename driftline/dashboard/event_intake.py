@@ -14,7 +14,7 @@ import msgspec
 
 from driftline.dashboard.request_problem import Problem, RequestProblem
 from producer.codec import RejectedRecord, decode, encode
-from producer.events import CE_TYPE_OF, InferenceEvent, Label
+from producer.events import CE_TYPE_OF, InferenceEvent, Label, Value
 from producer.ids import uuid7
 from producer.limits import Limits
 from producer.validation import EventValidator
@@ -27,6 +27,7 @@ _DESCRIBED: Final = "/api/v1/openapi.json describes the fields"
 _FIELD: Final = re.compile(
     r"at `\$\.?([^`]*)`|required field `(\w+)`|^((?:features|segment)\.[^:]+|[a-z_]+):"
 )
+_ENTRY_TYPES: Final[dict[str, Any]] = {"features": Value, "segment": str}
 _NON_JSON_NUMBERS: Final = (b"NaN", b"Infinity")
 
 PostedEvent: TypeAlias = InferenceEvent | Label
@@ -73,7 +74,7 @@ def events_of_body(body: bytes, kind: type[PostedEvent], *, limits: Limits, now_
             event, unknown = _event_of(value, kind, validator, limits, now_ms)
         except RejectedRecord as error:
             place = f"$[{index}]" if is_list else "$"
-            raise _problem_of(error, place, _NAME_OF[kind], index, len(values)) from None
+            raise _problem_of(error, value, place, _NAME_OF[kind], index, len(values)) from None
         events.append(event)
         ignored |= dict.fromkeys(unknown)
     return Intake(events, sorted(ignored))
@@ -141,11 +142,32 @@ def _complete(value: bytes, kind: type[PostedEvent], now_ms: int) -> tuple[bytes
     return (msgspec.json.encode(fields | missing) if missing else value), unknown
 
 
+def _with_entry(field: str, value: bytes) -> str:
+    """``features[...]`` as ``features.NAME``: the first entry of another type than the others.
+
+    >>> _with_entry("features[...]", b'{"features": {"a": 1, "b": [2]}}')
+    'features.b'
+    >>> _with_entry("time_ms", b"{}")
+    'time_ms'
+    """
+    outer = field.removesuffix("[...]")
+    if outer not in _ENTRY_TYPES or outer == field:
+        return field
+    fields = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
+    for name, entry in msgspec.json.decode(fields[outer], type=dict[str, msgspec.Raw]).items():
+        try:
+            msgspec.json.decode(entry, type=_ENTRY_TYPES[outer])
+        except msgspec.MsgspecError:
+            return f"{outer}.{name}"
+    return field
+
+
 def _problem_of(
-    error: RejectedRecord, place: str, name: str, index: int, n_values: int
+    error: RejectedRecord, value: bytes, place: str, name: str, index: int, n_values: int
 ) -> RequestProblem:
     match = _FIELD.search(str(error))
     field = next((group for group in match.groups() if group), "") if match else ""
+    field = _with_entry(field, value)
     what = f"{name} {index} of {n_values} is invalid (the first is 0); nothing was written"
     where = f"{place}.{field}" if field and field != "value" else place
     fix = f"correct {field}; {_DESCRIBED}" if field else _DESCRIBED

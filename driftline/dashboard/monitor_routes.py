@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from driftline.dashboard.latest_drift import drift_of_latest
 from driftline.dashboard.model_state import ModelState, StateName
 from driftline.dashboard.read_model import MODELS_SHOWN, ReadModel
-from driftline.dashboard.request_problem import json_response
+from driftline.dashboard.request_problem import described_problem, json_response
 from producer.names import escape
 from stream_monitor.contracts import Severity
 from stream_monitor.windows.drift_level import LEVELS, DriftLimits, SeriesDrift
@@ -81,7 +81,8 @@ class MonitorRoutes:
         router = APIRouter(prefix="/monitor", tags=["read"])
         schema = {"$ref": "#/components/schemas/ModelsHealth"}
         described: dict[int | str, dict[str, Any]] = {
-            200: {"description": "OK", "content": {"application/json": {"schema": schema}}}
+            200: {"description": "OK", "content": {"application/json": {"schema": schema}}},
+            422: described_problem("A parameter is invalid"),
         }
         router.add_api_route(
             "/health", self.health, summary="Whether each model is ok, or drifts",

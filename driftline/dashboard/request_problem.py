@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from fastapi import Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 
 from producer.printable import printable_json
 
@@ -21,6 +25,41 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fix: str
     reason: str = ""
     ids: list[str] = []
+
+
+def problem_of_http(error: HTTPException, path: str) -> RequestProblem:
+    """The problem of a path or method that does not exist."""
+    allowed = (error.headers or {}).get("Allow", "")
+    return RequestProblem(
+        error.status_code,
+        Problem(
+            what="the request was not answered",
+            where=path,
+            why=str(error.detail),
+            fix=f"use {allowed}" if allowed else "/api/v1/openapi.json lists the paths",
+        ),
+    )
+
+
+def problem_of_parameters(error: RequestValidationError) -> RequestProblem:
+    """The problem of the first query parameter that is missing or invalid."""
+    first = error.errors()[0]
+    kind, name = first["loc"][0], first["loc"][-1]
+    return RequestProblem(
+        422,
+        Problem(
+            what="the request was not answered",
+            where=f"{kind} parameter {name}",
+            why=str(first["msg"]),
+            fix=f"correct {name}; /api/v1/openapi.json describes the parameters",
+        ),
+    )
+
+
+def described_problem(text: str) -> dict[str, Any]:
+    """An error in the OpenAPI document."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": text, "content": {"application/json": {"schema": schema}}}
 
 
 class RequestProblem(Exception):  # noqa: N818 - names what is wrong

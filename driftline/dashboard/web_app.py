@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
@@ -17,6 +18,11 @@ from driftline.dashboard.monitor_routes import ModelsHealth, MonitorRoutes
 from driftline.dashboard.page_templates import STATIC, environment
 from driftline.dashboard.pages import PageNotFound, Pages
 from driftline.dashboard.read_model import ReadModel
+from driftline.dashboard.request_problem import (
+    RequestProblem,
+    problem_of_http,
+    problem_of_parameters,
+)
 from driftline.dashboard.security_headers import SecurityHeaders
 from driftline.dashboard.write_api import WriteApi, write_components
 
@@ -93,9 +99,21 @@ def web_app(
     @app.exception_handler(HTTPException)
     async def not_found(request: Request, error: HTTPException) -> Response:
         if request.url.path.startswith(("/api/", "/monitor/")):
-            return PlainTextResponse(f"{error.detail}\n", error.status_code)
+            response = problem_of_http(error, request.url.path).response()
+            response.headers.update(error.headers or {})
+            return response
         text = pages.failed(str(error.detail), error.status_code)
         return HTMLResponse(text, error.status_code)
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong_parameter(request: Request, error: RequestValidationError) -> Response:
+        del request
+        return problem_of_parameters(error).response()
+
+    @app.exception_handler(RequestProblem)
+    async def failed_request(request: Request, error: RequestProblem) -> Response:
+        del request
+        return error.response()
 
     return app
 

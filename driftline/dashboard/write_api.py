@@ -132,6 +132,15 @@ class WriteApi:
                 ),
                 retry_s=1,
             )  # fmt: skip
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            raise RequestProblem(
+                415,
+                Problem(
+                    what="nothing was written", where="header Content-Encoding",
+                    why=f"bodies in {encoding} are not read", fix="send the JSON uncompressed",
+                ),
+            )  # fmt: skip
         self._n_active += 1
         try:
             body = await _body_of(request)
@@ -206,6 +215,7 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     403: _described("The dashboard has no token", "Problem"),
     408: _described("The body does not arrive", "Problem"),
     413: _described("The body is too large, or has too many events", "Problem"),
+    415: _described("The body is compressed", "Problem"),
     422: _described("An event is invalid; nothing was written", "Problem"),
     429: _described("Too many requests at the same time; see Retry-After", "Problem"),
     503: _described("Kafka does not acknowledge; see Retry-After", "Problem"),

@@ -280,7 +280,7 @@ REACTING: Final = """() => [...document.querySelectorAll(
     html: one.outerHTML,
     name: one.getAttribute("aria-label") || one.innerText || one.labels?.[0]?.innerText || "",
   }))"""
-"""The visible links, buttons and fields in their order, with the name that a reader speaks."""
+"""The visible links, buttons and fields in order, with the name that assistive programs use."""
 
 WEAK_TEXTS: Final = """() => {
   const channel = (v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;

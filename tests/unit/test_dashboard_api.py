@@ -11,6 +11,7 @@ import pytest
 
 from driftline.dashboard.api import ANSWERS, ROOT
 from driftline.dashboard.event_intake import MAX_BODY_BYTES, MAX_EVENTS
+from driftline.dashboard.request_problem import Problem
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.episodes.incidents import Incident
 from tests.unit.offline_dashboard import OfflineObserver, client_of, observe_log
@@ -44,6 +45,7 @@ def test_the_document_describes_every_path_and_every_reference_in_it(client: htt
     schemas = document["components"]["schemas"]
     assert "DriftAlert" in schemas
     assert set(_references(document)) <= set(schemas)
+    assert "HTTPValidationError" not in set(_references(document["paths"]))
 
 
 def test_the_document_describes_how_to_write_events(client: httpx.Client) -> None:
@@ -118,7 +120,32 @@ def test_an_unknown_model_is_an_error_that_names_the_next_step(client: httpx.Cli
     answer = client.get(f"{ROOT}/features", params={"model": "none"})
 
     assert answer.status_code == 404
-    assert "/api/v1/models" in answer.text
+    assert "/api/v1/models" in answer.json()["fix"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "where"),
+    [
+        ("GET", f"{ROOT}/nothing", 404, f"{ROOT}/nothing"),
+        ("GET", "/monitor/nothing", 404, "/monitor/nothing"),
+        ("DELETE", f"{ROOT}/alerts", 405, f"{ROOT}/alerts"),
+        ("GET", f"{ROOT}/alerts?limit=0", 422, "query parameter limit"),
+        ("GET", f"{ROOT}/alerts?limit=many", 422, "query parameter limit"),
+        ("GET", f"{ROOT}/windows", 422, "query parameter model"),
+        ("GET", f"{ROOT}/windows?model=none", 404, "query parameter model"),
+    ],
+)
+def test_every_error_has_one_form(
+    client: httpx.Client, method: str, path: str, status: int, where: str
+) -> None:
+    answer = client.request(method, path)
+
+    assert answer.status_code == status
+    found = msgspec.json.decode(answer.content, type=Problem)
+    assert found.where == where
+    assert found.why
+    assert found.fix
+    assert (answer.headers.get("allow") == "GET") == (status == 405)
 
 
 def test_a_limit_keeps_the_newest(client: httpx.Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -57,7 +58,7 @@ INVALID: Final[list[tuple[dict[str, Any], str]]] = [
     ({**COMPLETE, "id": ""}, "id"),
     ({**COMPLETE, "model": "a\nb"}, "model"),
     ({**COMPLETE, "features": {"plan": "x" * 300}}, "features.plan"),
-    ({**COMPLETE, "features": {"plan": [1]}}, "features[...]"),
+    ({**COMPLETE, "features": {"age": 1, "plan": [1]}}, "features.plan"),
     ({**COMPLETE, "features": {f"f{i}": 1 for i in range(600)}}, "features"),
     ({**COMPLETE, "segment": {"region": "x" * 300}}, "segment.region"),
     ({k: v for k, v in COMPLETE.items() if k != "version"}, "version"),
@@ -140,6 +141,14 @@ def test_a_request_without_the_token_is_rejected(closed_port: str) -> None:
     assert "DRIFTLINE_DASHBOARD_TOKEN_FILE" in no_token.json()["fix"]
     assert [one.status_code for one in (missing, wrong, basic)] == [401] * 3
     assert wrong.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_compressed_body_is_named(closed_port: str) -> None:
+    [answer] = post(app_of(closed_port), gzip.compress(b"[]"), encoding="gzip")
+    [plain] = post(app_of(closed_port), [], encoding="identity")
+
+    assert (answer.status_code, plain.status_code) == (415, 422)
+    assert answer.json()["where"] == "header Content-Encoding"
 
 
 def test_a_body_over_the_bound_is_rejected(closed_port: str) -> None:
