@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from driftline.offline.check.column_check import ColumnCheck
+    from driftline.offline.replay.replay_episodes import ReplayEpisode
 
-__all__ = ["CheckReport", "Report", "check", "model"]
+__all__ = ["CheckReport", "ReplayReport", "Report", "check", "model", "replay"]
 
 _FRAME_HEIGHT = "640px"
 _WEEK: Final = timedelta(days=7)
@@ -63,6 +64,19 @@ class CheckReport(Report):
         self.columns, self.not_watched, self.failed = columns, not_watched, failed
 
 
+class ReplayReport(Report):
+    """The report of a replay; ``episodes`` has all of them.
+
+    ``not_watched`` has the reason of each column that is not watched.
+    """
+
+    def __init__(
+        self, html: str, episodes: list[ReplayEpisode], not_watched: dict[str, str]
+    ) -> None:
+        super().__init__(html)
+        self.episodes, self.not_watched = episodes, not_watched
+
+
 def check(
     reference: pd.DataFrame,
     current: pd.DataFrame,
@@ -84,6 +98,38 @@ def check(
     from driftline.report.check_document import check_frames  # noqa: PLC0415 - light imports
 
     return check_frames(reference, current, time=time, names=names)
+
+
+def replay(
+    frame: pd.DataFrame,
+    *,
+    reference: pd.DataFrame | None = None,
+    time: str | None = None,
+    prediction: str | None = None,
+    label: str | None = None,
+    positive: str | None = None,
+    config: str | Path | None = None,
+) -> ReplayReport:
+    """Replay recorded rows through the monitor, as ``driftline replay`` does with a file.
+
+    Args:
+        frame: the recorded traffic, one event a row, in the order of arrival.
+        reference: the normal rows; by default the first tenth of ``frame``, which is not replayed.
+        time: the column of the event time.
+        prediction: the column of the predictions.
+        label: the column of the labels.
+        positive: the label whose probability is predicted; by default 1 or True.
+        config: a settings file, in the place of ``driftline.toml``.
+
+    Raises:
+        SourceError: a column is missing, or the reference cannot be used.
+    """
+    from driftline.report.replay_document import replay_frame  # noqa: PLC0415 - light imports
+    from stream_monitor.settings import Settings  # noqa: PLC0415
+
+    settings = Settings.load(None if config is None else Path(config))
+    roles = (time, prediction, label)
+    return replay_frame(frame, reference, roles, positive, settings)
 
 
 def model(name: str, *, since: timedelta = _WEEK, config: str | Path | None = None) -> Report:

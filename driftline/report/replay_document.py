@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time as clock
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from driftline.dashboard.incident_view import alerts_by_episode
 from driftline.dashboard.pictures import distribution, histogram
@@ -11,14 +12,25 @@ from driftline.dashboard.window_series import merged_feature
 from driftline.offline.replay.replay_episodes import ReplayEpisode, n_incidents
 from driftline.offline.replay.replay_result import ReplayResult
 from driftline.offline.replay.settings_comparison import SettingsComparison, setting_differences
-from driftline.report.document import Document, Facts, Finding, FindingTable, Level, Picture
+from driftline.offline.replay.table_replay import replay
+from driftline.offline.tables.event_times import with_times
+from driftline.offline.tables.layout import Roles, layout_of, missing_column_error
+from driftline.offline.tables.table_reader import table_of
+from driftline.report import ReplayReport
+from driftline.report.document import Document, Facts, Finding, FindingTable, Level, Picture, render
 from stream_monitor.contracts import ENDED_PHASES, SEVERITY_RANK, DriftAlert
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.episodes.formatting import format_count
 from stream_monitor.episodes.incidents import IncidentPolicy
 from stream_monitor.reference.profile import ReferenceProfile
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from stream_monitor.settings import Settings
+
 _LEVELS: Final[tuple[Level, ...]] = ("ok", "low", "medium", "high")
+_FIRST: Final = "the first tenth"
 _RANKS: Final[dict[str, int]] = dict(SEVERITY_RANK.items())
 
 
@@ -76,6 +88,46 @@ def replay_document(
         ],
         made_ms=made_ms,
     )
+
+
+def replay_frame(
+    frame: pd.DataFrame,
+    reference: pd.DataFrame | None,
+    roles: Roles,
+    positive: str | None,
+    settings: Settings,
+) -> ReplayReport:
+    """Replay rows, for `driftline.report.replay`; ``roles`` are time, prediction and label.
+
+    Raises:
+        SourceError: a column is missing, or the reference cannot be used.
+    """
+    traffic = table_of(frame.reset_index(drop=True), "frame")
+    traffic.frame = with_times(traffic.frame, roles[0], None)
+    if reference is None:
+        first = len(frame) // 10
+        normal, rows = traffic, traffic.frame.iloc[:first]
+    else:
+        normal, first = table_of(reference.reset_index(drop=True), "reference"), 0
+        normal.frame = rows = with_times(normal.frame, roles[0], None)
+    layout = layout_of(normal, time=roles[0], prediction=roles[1], label=roles[2])
+    used = [*(feature.column for feature in layout.features), *filter(None, roles)]
+    for column in used:
+        if column not in traffic.frame:
+            raise missing_column_error("reference", column, traffic.inferred)
+    spec = settings.monitor_spec()
+    result = replay(rows, traffic.frame.iloc[first:], layout, spec, first=first, positive=positive)
+    skipped = {layout.column_of(name): why for name, why in result.profile.skipped.items()}
+    not_watched = layout.ignored | skipped
+    replayed = ReplayedTraffic(
+        f"{len(frame):,} rows", "the given rows" if reference is not None else _FIRST,
+        [result.profile], list(not_watched.items()),
+        layout.column_of, "rows",
+    )  # fmt: skip
+    document = replay_document(
+        result, replayed, spec, settings.incident_policy(), None, made_ms=round(clock.time() * 1000)
+    )
+    return ReplayReport(render(document), result.episodes, not_watched)
 
 
 def _result(result: ReplayResult, n: int) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import driftline
+from driftline.offline.tables.source_error import SourceError
 from tests.e2e.replay_runner import lines, run
 from tests.unit.self_contained import assert_self_contained
 
@@ -104,6 +105,27 @@ def test_the_report_of_a_replay_has_every_episode(frame: pd.DataFrame, tmp_path:
     assert page.count('<svg class="histogram"') >= 2
     assert "<dt>user</dt>" in page
     assert "1 false alarm in 1,000,000 events" in page
+
+
+def test_a_notebook_shows_the_replay_of_a_frame(frame: pd.DataFrame, tmp_path: Path) -> None:
+    """With the episodes of the command; also against other rows than the first ones."""
+    moved = frame.assign(steady=frame["steady"] + 2.0 * (frame.index >= 4_500))
+    traffic = tmp_path / "traffic.csv"
+    moved.to_csv(traffic, index=False)
+    episodes, _ = lines(traffic, "--time", "at")
+
+    found = driftline.report.replay(moved, time="at")
+    against = driftline.report.replay(moved.iloc[4_000:], reference=frame.iloc[:4_000], time="at")
+
+    assert [e.explanation for e in found.episodes] == [e["explanation"] for e in episodes]
+    assert "user" in found.not_watched
+    assert {one.feature for one in against.episodes} == {"steady"}
+    texts = "".join(assert_self_contained(against.html).texts)
+    assert "the given rows" in texts
+    assert against.episodes[0].explanation.replace("`", "") in texts
+    assert found._repr_html_().startswith("<iframe sandbox ")
+    with pytest.raises(SourceError, match="steady"):
+        driftline.report.replay(frame.drop(columns="steady"), reference=frame, time="at")
 
 
 def test_a_report_that_cannot_be_written_is_an_error_with_its_path(

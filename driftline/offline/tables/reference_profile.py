@@ -91,5 +91,5 @@ def profile_of(
         )
         raise SourceError(
             f"the reference of {len(frame):,} rows is too short: {why}",
-            fix="use 2,000 rows or more, for example --reference first:50%",
+            fix="use 2,000 rows or more",
         ) from error
