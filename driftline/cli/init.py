@@ -55,7 +55,8 @@ def init(
         f"{len(profile.features)} features"
     )
     write_line(f"{folder / 'log_predictions.py'}: a program that logs one prediction")
-    named = f"--model {shlex.quote(model)} --version {shlex.quote(version)}"
+    words = ["--model", model, "--version", version, *columns_as_options(columns, read_options)]
+    named = shlex.join(words)
     for line in (
         "",
         "Next, in that folder:",
@@ -66,6 +67,20 @@ def init(
         f"  driftline publish DATA {named}   # or a file of events",
     ):
         write_line(line)
+
+
+def columns_as_options(columns: TrainingColumns, read_options: ReadOptions) -> list[str]:
+    """The options with which `driftline publish` reads a file of the same columns."""
+    found = []
+    for name, value in (
+        ("--prediction", columns.prediction),
+        ("--label", columns.label),
+        ("--time", columns.time),
+        ("--time-format", columns.time_format),
+        *(("--ignore", column) for column in read_options.ignore),
+    ):
+        found += [] if value is None else [name, value]
+    return found
 
 
 def _write(folder: Path, contents: dict[str, bytes], *, force: bool) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -102,3 +105,65 @@ def test_the_program_ends_without_kafka(training: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("logged ")
+
+
+def test_the_next_command_reads_a_file_of_the_same_columns(tmp_path: Path) -> None:
+    """As it is printed: what is a prediction or a label is no feature."""
+    training = tmp_path / "train.csv"
+    frame = pd.read_csv(io.StringIO(ROWS)).assign(internal=range(600), at=range(600))
+    frame.to_csv(training, index=False)
+    chosen = (*COLUMNS, "--ignore", "internal", "--time", "at")
+
+    done = run("init", "a b", "--from", training, *chosen, "--folder", tmp_path)
+
+    [line] = [one for one in done.out.splitlines() if "driftline publish" in one]
+    words = shlex.split(line, comments=True)
+    assert words[:3] == ["driftline", "publish", "DATA"]
+    dry = run("publish", training, *words[3:], "--dry-run")
+    assert dry.code == 0, dry.err
+    assert "600 rows checked" in dry.err
+
+
+SHAPES = ("frame.csv", "frame.parquet", "frame.jsonl")
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_columns_of_any_kind_become_a_reference_and_a_program_that_runs(
+    name: str, tmp_path: Path
+) -> None:
+    """Dates, nullable numbers, booleans, categories, empty columns and names of any characters."""
+    n = 600
+    frame = pd.DataFrame(
+        {
+            "at": pd.date_range("2026-01-01", periods=n, freq="h"),
+            "number": [i % 37 / 7 for i in range(n)],
+            "nullable": pd.array([None if i % 9 == 0 else i % 50 for i in range(n)], dtype="Int64"),
+            "flag": [i % 3 == 0 for i in range(n)],
+            "kind": pd.Categorical([("a", "b")[i % 2] for i in range(n)]),
+            "empty": [None] * n,
+            "constant": [1] * n,
+            'na\u00efve "col"/x.y: \u2603 <b>': [i % 11 / 3 for i in range(n)],
+            "score": [i % 101 / 100 for i in range(n)],
+        }
+    )
+    file = tmp_path / name
+    match file.suffix:
+        case ".csv":
+            frame.to_csv(file, index=False)
+        case ".parquet":
+            frame.to_parquet(file)
+        case _:
+            frame.to_json(file, orient="records", lines=True, date_format="iso")
+
+    chosen = ("--time", "at", "--prediction", "score")
+    done = run("init", "shapes", "--from", file, *chosen, "--folder", tmp_path)
+
+    assert done.code == 0, done.err
+    assert "empty" in done.err
+    profile = read_profile(tmp_path / "shapes-1.profile.json")
+    kinds = {feature: found.kind for feature, found in profile.features.items()}
+    assert kinds["number"] == kinds["nullable"] == kinds[frame.columns[-2]] == "numeric"
+    assert (kinds["flag"], kinds["kind"]) == ("boolean", "categorical")
+    assert not {"at", "empty", "score"} & kinds.keys()
+    assert profile.events_per_week is not None
+    compile((tmp_path / "log_predictions.py").read_text("utf-8"), "log_predictions.py", "exec")
