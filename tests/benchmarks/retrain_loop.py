@@ -47,13 +47,13 @@ def loop_seconds(broker: str, data_dir: Path) -> tuple[float, float]:
         ) as champion:
             champion.wait("1", timeout_s=WITHIN_S)
             stage.alert(2, partition=partition)
-            told = time.perf_counter()
+            received = time.perf_counter()
             champion.wait("2", timeout_s=WITHIN_S)
             champion.predict_proba(row)
             answered = time.perf_counter()
     finally:
         stage.close()
-    return answered - told, fit_seconds(stage)
+    return answered - received, fit_seconds(stage)
 
 
 def fit_seconds(stage: TrainerHarness) -> float:

@@ -176,7 +176,7 @@ def test_escapes_are_shown_escaped() -> None:
     assert "\x1b" not in reported.err
 
 
-def test_e1_two_outputs_are_watched_each_and_reach_the_log_as_they_are() -> None:
+def test_e1_two_outputs_are_both_watched_and_reach_the_topic_unchanged() -> None:
     file = DATA / "E1_multi_output.jsonl"
     output = run(
         "replay", file, "--prediction", "prediction", "--reference", "first:1000", "--json"

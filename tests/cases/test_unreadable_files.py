@@ -10,7 +10,7 @@ import pytest
 from tests.cases.command_runner import READERS, read_by
 from tests.cases.test_files import CSV, SAME, encoded, written
 
-REFUSED: dict[str, tuple[str, str | bytes, str]] = {
+REJECTED: dict[str, tuple[str, str | bytes, str]] = {
     "an empty file": ("a.csv", "", "the file is empty"),
     "blank lines": ("a.csv", "\n\n\n", "the file is empty"),
     "an empty archive": ("a.csv.gz", gzip.compress(b""), "the file is empty"),
@@ -58,9 +58,9 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_read_is_refused_alike(case: str, tmp_path: Path) -> None:
-    name, content, complaint = REFUSED[case]
+@pytest.mark.parametrize("case", REJECTED)
+def test_an_unreadable_file_is_rejected_the_same_everywhere(case: str, tmp_path: Path) -> None:
+    name, content, complaint = REJECTED[case]
     path = written(tmp_path, name, content)
     reported = set()
     for command in READERS:
@@ -83,7 +83,7 @@ def test_no_file_and_a_folder_are_named(tmp_path: Path) -> None:
             assert complaint in output.err
 
 
-def test_a_name_that_is_none_is_refused_alike(tmp_path: Path) -> None:
+def test_an_invalid_name_is_rejected_the_same_everywhere(tmp_path: Path) -> None:
     path = written(tmp_path, "a.csv", CSV.replace("qty", "q\x07", 1))
     output = {read_by(command, path).err for command in READERS}
     assert len(output) == 1
@@ -113,7 +113,9 @@ def test_a_file_of_one_column_names_the_option_that_parts_it(
         ("20240131", "looks like a calendar date"),
     ],
 )
-def test_what_is_no_time_is_refused_alike(of_row: str, complaint: str, tmp_path: Path) -> None:
+def test_an_invalid_time_is_rejected_the_same_everywhere(
+    of_row: str, complaint: str, tmp_path: Path
+) -> None:
     rows = CSV.rstrip().split("\n")
     dated = "\n".join([f"{rows[0]},at", *(f"{row},{of_row}" for row in rows[1:])])
     path = written(tmp_path, "a.csv", dated + "\n")
@@ -135,7 +137,7 @@ def test_what_is_no_time_is_refused_alike(of_row: str, complaint: str, tmp_path:
         (("--encoding", "ascii"), "the text is not ascii"),
     ],
 )
-def test_an_option_that_does_not_fit_is_refused_alike(
+def test_a_contradictory_option_is_rejected_by_both_commands(
     options: tuple[str, ...], complaint: str, tmp_path: Path
 ) -> None:
     path = written(tmp_path, "a.csv", CSV)

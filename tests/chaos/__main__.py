@@ -54,7 +54,7 @@ def arguments() -> argparse.Namespace:
     return given
 
 
-def say(text: str) -> None:
+def write_line(text: str) -> None:
     sys.stderr.write(f"{datetime.now(UTC):%H:%M:%S} {text}\n")
 
 
@@ -77,7 +77,7 @@ def play(servers: Servers, given: argparse.Namespace) -> int:
         wrong = ""
         if run.wrong:
             wrong = f" WRONG {run.findings} {run.failure} ended by themselves: {run.unasked}"
-        say(
+        write_line(
             f"{run.fault}: recovered in {recovered} s, {run.findings.events} records, "
             f"{run.findings.alerts} alerts, {run.findings.repeats} repeats{wrong}"
         )
@@ -92,18 +92,18 @@ def play(servers: Servers, given: argparse.Namespace) -> int:
     if environment:
         p99_s = percentile([s for run in runs for s in run.recoveries_s], 0.99)
         slow = p99_s > PRODUCTION_P99_S
-        say(f"recovery p99 {p99_s:.1f} s; {PRODUCTION_P99_S:g} s are allowed")
+        write_line(f"recovery p99 {p99_s:.1f} s; {PRODUCTION_P99_S:g} s are allowed")
     return 1 if any(run.wrong for run in runs) or not runs or slow else 0
 
 
 def main() -> int:
     given = arguments()
     with clean_up_on_sigterm(), Servers() as servers:
-        say(f"{servers.kafka.description}, {servers.valkey.description}, seed {given.seed}")
+        write_line(f"{servers.kafka.description}, {servers.valkey.description}, seed {given.seed}")
         if given.soak:
-            return soak.play(servers, given.seed, given.soak, say)
+            return soak.play(servers, given.seed, given.soak, write_line)
         if given.compare:
-            return comparison.play(servers, given.seed, given.kills or 100, say)
+            return comparison.play(servers, given.seed, given.kills or 100, write_line)
         return play(servers, given)
 
 

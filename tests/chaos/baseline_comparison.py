@@ -32,14 +32,14 @@ from tests.chaos.worker_group import WorkerGroup
 from tests.integration.read_topic import read_topic
 
 PARTITIONS: Final = 4
-RIVALS: Final[Mapping[str, list[str]]] = {
+BASELINES: Final[Mapping[str, list[str]]] = {
     "Faust, an event at a time": ["tests.chaos.baseline_faust", "acks"],
     "Faust, `take(100)`": ["tests.chaos.baseline_faust", "take"],
     "a consumer that commits after processing": ["tests.chaos.baseline_consumer"],
 }
 OURS: Final = "driftline"
 RECOVERY_TIMEOUT_S: Final = 180.0
-QUIET_S: Final = 20.0
+SETTLE_S: Final = 20.0
 """Nothing more comes of it, when nothing came for so long."""
 LONGEST_PAUSE_S: Final = 2.0
 
@@ -48,7 +48,7 @@ class Log:
     """Events written at a steady pace to a topic of its own, and remembered."""
 
     def __init__(self, servers: Servers, seed: int) -> None:
-        self.prefix = f"rival{uuid.uuid4().hex[:8]}"
+        self.prefix = f"baseline{uuid.uuid4().hex[:8]}"
         self._servers = servers
         self._client: dict[str, str | int | float | bool] = {
             "bootstrap.servers": servers.kafka.bootstrap_servers
@@ -63,7 +63,7 @@ class Log:
         self.written: list[dict[str, Any]] = []
         self._events = lives(PARTITIONS, seed)
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._write, name="rival log", daemon=True)
+        self._thread = threading.Thread(target=self._write, name="baseline traffic", daemon=True)
         self._thread.start()
 
     def counts(self) -> dict[str, int]:
@@ -99,22 +99,22 @@ class Log:
         assert producer.flush(20) == 0
 
 
-def play(servers: Servers, seed: int, n_kills: int, say: Callable[[str], None]) -> int:
+def play(servers: Servers, seed: int, n_kills: int, report: Callable[[str], None]) -> int:
     """Compare, and print a table; an error if driftline is not all zeros."""
-    judged: dict[str, BaselineScore] = {}
-    for name in RIVALS:
-        say(name)
-        judged[name] = rival(servers, seed, n_kills, name)
-    say(OURS)
-    judged[OURS] = own = ours(servers, seed, n_kills)
-    sys.stdout.write(table(judged, seed))
+    compared: dict[str, BaselineScore] = {}
+    for name in BASELINES:
+        report(name)
+        compared[name] = baseline(servers, seed, n_kills, name)
+    report(OURS)
+    compared[OURS] = own = ours(servers, seed, n_kills)
+    sys.stdout.write(table(compared, seed))
     return 1 if own.events_lost or own.double_counted or own.alerts_lost else 0
 
 
-def rival(servers: Servers, seed: int, n_kills: int, name: str) -> BaselineScore:
+def baseline(servers: Servers, seed: int, n_kills: int, name: str) -> BaselineScore:
     """One of the other programs."""
     log = Log(servers, seed)
-    module, *how = RIVALS[name]
+    module, *how = BASELINES[name]
     place = [servers.kafka.bootstrap_servers, servers.valkey.url, log.prefix]
     worker_group = WorkerGroup(["-m", module, *place, *how], {}, servers.folder)
     try:
@@ -158,14 +158,14 @@ def kill(worker_group: WorkerGroup, n_kills: int, progress: Callable[[], int], s
 def settled(progress: Callable[[], int], whole: Callable[[], int]) -> None:
     """Wait until all is processed, or nothing more is."""
     seen, since_s = progress(), time.monotonic()
-    while seen < whole() and time.monotonic() - since_s < QUIET_S:
+    while seen < whole() and time.monotonic() - since_s < SETTLE_S:
         time.sleep(0.5)
         now = progress()
         if now != seen:
             seen, since_s = now, time.monotonic()
 
 
-def table(judged: Mapping[str, BaselineScore], seed: int) -> str:
+def table(compared: Mapping[str, BaselineScore], seed: int) -> str:
     """A Markdown table, by 100 kills, and a line for machines."""
     lines = [
         f"Seed {seed}.",
@@ -173,11 +173,11 @@ def table(judged: Mapping[str, BaselineScore], seed: int) -> str:
         "| program | kills | events | lost | counted twice | alerts due | lost |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for name, one in judged.items():
+    for name, one in compared.items():
         cells = [one.events_lost, one.double_counted, one.alerts, one.alerts_lost]
         per_100 = [f"{100 * cell / one.kills:g}" for cell in cells]
         lines.append(f"| {name} | {one.kills} | {one.events} | {' | '.join(per_100)} |")
-    reported = {name: one._asdict() for name, one in judged.items()}
+    reported = {name: one._asdict() for name, one in compared.items()}
     return "\n".join(
         [*lines, "", "All but kills and events: per 100 kills.", json.dumps(reported), ""]
     )

@@ -32,7 +32,7 @@ app = faust.App(
     f"{prefix}-faust",
     broker=f"kafka://{broker}",
     store="memory://",
-    datadir=tempfile.mkdtemp(prefix="driftline-rival-"),
+    datadir=tempfile.mkdtemp(prefix="driftline-baseline-"),
     consumer_auto_offset_reset="earliest",
     broker_session_timeout=2.0,
     broker_heartbeat_interval=0.5,

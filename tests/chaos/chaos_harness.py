@@ -24,7 +24,7 @@ RECOVERY_TIMEOUT_S: Final = 180.0
 SETTLING_S: Final = 1.0
 """A new owner resends the performance of its windows, some with each batch; wait for that."""
 PROGRAM: Final = ("-m", "driftline", "monitor")
-QUIET: Final = {
+STATIONARY: Final = {
     "DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "2",
     "DRIFTLINE_KAFKA__HEARTBEAT_S": "0.5",
     "DRIFTLINE_KAFKA__TICK_AFTER_S": "600",  # ticks while we compare would be differences
@@ -64,7 +64,7 @@ class ChaosCluster:
         place = ["--bootstrap-servers", servers.line_brokers, "--redis-url", servers.line_url]
         self.worker_group = WorkerGroup(
             [*program, *place, "--prefix", self.harness.prefix],
-            {**CORE, **FAST, **QUIET, **(environment or {})},
+            {**CORE, **FAST, **STATIONARY, **(environment or {})},
             servers.folder,
         )
 

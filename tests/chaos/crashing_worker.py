@@ -11,7 +11,7 @@ from stream_monitor.ingest.event_columns import EventColumns
 from stream_monitor.ingest.event_numbers import NumberedRecords
 from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.state import partition_state as monitored
-from tests.integration.oracle import FATAL_PREDICTION, LETHAL
+from tests.integration.oracle import CRASHING, FATAL_PREDICTION
 
 _IN_A_BATCH = struct.pack("<d", FATAL_PREDICTION)
 
@@ -22,7 +22,7 @@ class CrashingPartitionState(monitored.PartitionState):
     def observe(self, batch: RecordBatch) -> monitored.BatchResult:
         """Apply a batch, or end."""
         for record in batch.records:
-            if record.value == LETHAL or _IN_A_BATCH in (record.value or b""):
+            if record.value == CRASHING or _IN_A_BATCH in (record.value or b""):
                 os._exit(EXIT_CODE)
         return super().observe(batch)
 

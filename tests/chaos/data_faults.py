@@ -20,11 +20,11 @@ from tests.chaos.chaos_harness import ChaosCluster, NotRecoveredError
 from tests.chaos.oracle_comparison import OracleComparison
 from tests.chaos.test_corrupt_state import damaged
 from tests.chaos.test_logger_faults import ids, run_program
-from tests.chaos.test_poison_records import BOMB_BYTES, REFUSED, TAKEN
+from tests.chaos.test_poison_records import BOMB_BYTES, REJECTED, TAKEN
 from tests.chaos.test_state_bounds import MADE_UP
 from tests.chaos.traffic import Record
 from tests.chaos.worker_group import Kills
-from tests.integration.oracle import LETHAL
+from tests.integration.oracle import CRASHING
 
 NAMES: Final = 300
 """How many of each kind are made up."""
@@ -37,7 +37,7 @@ FLOOD: Final = 1_200
 def poison_written(cluster: ChaosCluster) -> Kills:
     """All that `test_poison.py` knows, and a bomb: kilobytes that unpack to 64 MiB."""
     bomb = msgspec.json.encode({"id": "b" * BOMB_BYTES})
-    values = [*REFUSED.values(), *TAKEN.values(), bomb]
+    values = [*REJECTED.values(), *TAKEN.values(), bomb]
     cluster.chance.shuffle(values)
     cluster.traffic.write([(_anywhere(cluster), value, []) for value in values])
     return Kills()
@@ -160,9 +160,11 @@ def record_kills(cluster: ChaosCluster) -> Kills:
     partition = _anywhere(cluster)
     target = [0] * cluster.harness.partitions
     with cluster.worker_group.dying():
-        cluster.traffic.write([(partition, LETHAL, [])])
+        cluster.traffic.write([(partition, CRASHING, [])])
         target[partition] = 1 + max(
-            message.offset() or 0 for message in cluster.harness.log() if message.value() == LETHAL
+            message.offset() or 0
+            for message in cluster.harness.log()
+            if message.value() == CRASHING
         )
         cluster.caught_up(target)
     deaths = cluster.worker_group.exits[EXIT_CODE] - before

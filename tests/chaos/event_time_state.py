@@ -104,7 +104,7 @@ class TimedFolds:
 
 
 def log_of(chance: random.Random, n_records: int) -> list[ConsumerRecord]:
-    """Events of two models out of order, their labels later, and records that are refused."""
+    """Events of two models out of order, their labels later, and records that are rejected."""
     texts: list[str] = []
     waiting: list[str] = []
     while len(texts) < n_records:

@@ -122,7 +122,7 @@ def redis_paused(cluster: ChaosCluster) -> Kills:
 
 
 def redis_full(cluster: ChaosCluster) -> Kills:
-    """No memory left: every write is refused, reads are answered."""
+    """No memory left: every write is rejected, reads are answered."""
     cluster.servers.redis.config_set("maxmemory", 1)
     cluster.pause(1.0, 4.0)
     cluster.servers.redis.config_set("maxmemory", 0)
@@ -130,7 +130,7 @@ def redis_full(cluster: ChaosCluster) -> Kills:
 
 
 def redis_read_only(cluster: ChaosCluster) -> Kills:
-    """A replica by mistake, of a server that is not there: writes are refused, data stays."""
+    """A replica by mistake, of a server that is not there: writes are rejected, data stays."""
     cluster.servers.redis.replicaof("127.0.0.1", "1")
     cluster.pause(1.0, 4.0)
     cluster.servers.redis.replicaof("NO", "ONE")
@@ -138,9 +138,9 @@ def redis_read_only(cluster: ChaosCluster) -> Kills:
 
 
 def redis_disk_full(cluster: ChaosCluster) -> Kills:
-    """The append-only file can grow no further: writes are refused, and what came is kept."""
+    """The append-only file can grow no further: writes are rejected, and what came is kept."""
     cluster.servers.fill_disk()
-    _wait_for(cluster.servers.refuses_writes)
+    _wait_for(cluster.servers.rejects_writes)
     cluster.pause(1.0, 3.0)
     cluster.servers.free_disk()
     return Kills()
@@ -224,7 +224,7 @@ def trainer_killed(cluster: ChaosCluster) -> Kills:
         training.killed_at_a_step()
         for _ in range(TRAINER_KILLS - 1):
             training.killed_at_any_moment()
-        training.goes_on()
+        training.continues()
         cluster.count_also(training.findings())
     return Kills(TRAINER_KILLS - 1, 1)
 
@@ -233,8 +233,8 @@ def trainer_disk_full(cluster: ChaosCluster) -> Kills:
     """The trainer's files can grow no further, for three starts; then there is room again."""
     with Training(cluster.harness.broker, cluster.chance) as training:
         for _ in range(3):
-            training.without_room()
-        training.goes_on()
+            training.with_full_disk()
+        training.continues()
         cluster.count_also(training.findings())
     return Kills()
 

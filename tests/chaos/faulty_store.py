@@ -22,8 +22,8 @@ class Flaw(enum.Enum):
     TWO_WRITES = "state and offset are written one after the other"
     NO_START_CHECK = "a batch is folded in wherever it starts"
     FORGOTTEN_STATE = "part of the state is not stored"
-    UNREAD_BUNDLES = "a new owner reads single fields only"
-    UNSEEN_BUNDLES = "a commit is taken over bundles its owner does not know of"
+    UNREAD_CHUNKS = "a new owner reads single fields only"
+    UNSEEN_CHUNKS = "a commit is taken over bundles its owner does not know of"
     CLEARED_FIRST = "the outbox is cleared, then published"
     STALE_MEMORY = "state kept in memory is used wherever the store is by now"
     OUTSIDE_LABELS = "labels are read from a topic of their own"
@@ -31,7 +31,7 @@ class Flaw(enum.Enum):
 
 
 _BLIND: Final = frozenset(
-    {Flaw.NO_CHECK, Flaw.NO_OFFSET_CHECK, Flaw.UNSEEN_BUNDLES, Flaw.TWO_WRITES}
+    {Flaw.NO_CHECK, Flaw.NO_OFFSET_CHECK, Flaw.UNSEEN_CHUNKS, Flaw.TWO_WRITES}
 )
 """Flaws of the commit itself."""
 
@@ -104,7 +104,7 @@ class FaultyStore(RedisStateStore):
                 commit = commit._replace(fencing_token=stored.get(b"_epoch", b"").decode())
             if self._flaw in {Flaw.NO_CHECK, Flaw.NO_OFFSET_CHECK}:
                 commit = commit._replace(expect=None if offset < 0 else offset)
-            if self._flaw is Flaw.UNSEEN_BUNDLES:
+            if self._flaw is Flaw.UNSEEN_CHUNKS:
                 commit = commit._replace(chunked=bool(stored.get(CHUNKED_FIELD.encode())))
             if (
                 self._flaw is Flaw.TWO_WRITES
@@ -117,7 +117,7 @@ class FaultyStore(RedisStateStore):
     async def load(self, key: str) -> dict[str, bytes]:
         """As `StateStore` says."""
         fields = await super().load(key)
-        if self._flaw is Flaw.UNREAD_BUNDLES:
+        if self._flaw is Flaw.UNREAD_CHUNKS:
             return {
                 name: value for name, value in fields.items() if not name.startswith(CHUNK_PREFIX)
             }

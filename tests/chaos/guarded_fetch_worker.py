@@ -47,7 +47,7 @@ class Packed(NamedTuple):
     aborted: bool = False
 
 
-class Folded(NamedTuple):
+class Applied(NamedTuple):
     """As `BatchResult` has it."""
 
     outbox: dict[str, bytes]
@@ -65,9 +65,9 @@ class ListFold:
         self.seen = seen
         self.skipped: list[int] = []
 
-    def observe(self, batch: RecordBatch) -> Folded:
+    def observe(self, batch: RecordBatch) -> Applied:
         self.seen += [record.offset for record in batch.records]
-        return Folded({f"o:w:{batch.start}": b"{}"})
+        return Applied({f"o:w:{batch.start}": b"{}"})
 
     def skip(self, record: ConsumerRecord) -> None:
         self.seen.append(record.offset)
@@ -153,10 +153,10 @@ def _scripted(log: Log, batch: Packed, partition: int, position: FetchPosition) 
 
 class _Publisher:
     def __init__(self) -> None:
-        self.letters = 0
+        self.dead_letters = 0
 
     async def publish(self, *_: Any, **__: Any) -> asyncio.Future[None]:
-        self.letters += 1
+        self.dead_letters += 1
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done
@@ -190,9 +190,12 @@ class GuardedFetchWorker:
     ) -> None:
         self.store, self.log = store, log
         self.partitions = OwnedPartitions()
-        self.letters, self.reader = _Publisher(), _Elsewhere()
+        self.dead_letters, self.reader = _Publisher(), _Elsewhere()
         metrics = Metrics()
-        publisher, reader = cast("Publisher", self.letters), cast("EventTopicReader", self.reader)
+        publisher, reader = (
+            cast("Publisher", self.dead_letters),
+            cast("EventTopicReader", self.reader),
+        )
         self.relay = OutboxRelay(store, publisher, metrics, topic="alerts", window_ttl_ms=1)
         self.ownership = PartitionOwnership(
             topic=TOPIC,

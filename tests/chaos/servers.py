@@ -71,7 +71,7 @@ class Servers:
         """There is room again."""
         self._file_size(resource.RLIM_INFINITY)
 
-    def refuses_writes(self) -> bool:
+    def rejects_writes(self) -> bool:
         """Whether the store takes no writes now."""
         try:
             self.redis.set("chaos:room", 1)

@@ -85,7 +85,7 @@ class Worker:
         self.processor = BatchProcessor(
             self.partitions,
             self.committer,
-            cast("Publisher", world.letters),
+            cast("Publisher", world.dead_letters),
             metrics,
             dead_letters="dead",
             limit=DeadLetterSettings(),
@@ -165,10 +165,10 @@ class World:
         self.store = FaultyStore(redis_url, [*KEYS.values()], self.chance, flaw)
         self.folds = TimedFolds(flaw)
         self.left: Image = {}
-        self.alerts, self.letters = Topic(), Topic()
+        self.alerts, self.dead_letters = Topic(), Topic()
         self.deaths = 0
         self._names = 0
-        self._told = 0
+        self._n_labels = 0
         self.workers = [self.hire() for _ in range(WORKERS)]
 
     def hire(self) -> Worker:
@@ -208,7 +208,7 @@ class World:
     async def _step(self, worker: Worker, generation: int) -> None:
         if self.chance.random() < SAVED:
             await self.store.save()
-        self._hear_labels()
+        self._join_labels()
         kind = self.chance.random()
         mine = list(worker.partitions)
         if kind < 0.08:
@@ -224,12 +224,16 @@ class World:
         else:
             await worker.publish()
 
-    def _hear_labels(self) -> None:
+    def _join_labels(self) -> None:
         """The same labels come in elsewhere too, for a protocol that reads them there."""
-        self._told += 1
+        self._n_labels += 1
         for records in self.log.values():
-            if self._told < len(records) and (records[self._told].value or b"").startswith(b"l"):
-                self.folds.elsewhere.arrived.append((records[self._told].value or b"")[1:].decode())
+            if self._n_labels < len(records) and (records[self._n_labels].value or b"").startswith(
+                b"l"
+            ):
+                self.folds.elsewhere.arrived.append(
+                    (records[self._n_labels].value or b"")[1:].decode()
+                )
 
     async def _finish(self, worker: Worker, partition: int) -> None:
         end = self.log[partition][-1].offset + 1
@@ -249,7 +253,7 @@ class Outcomes(NamedTuple):
 
     state: dict[int, dict[str, bytes]]
     alerts: set[str]
-    letters: set[str]
+    dead_letters: set[str]
 
 
 def left_behind(world: World) -> Outcomes:
@@ -262,19 +266,19 @@ def left_behind(world: World) -> Outcomes:
         }
         for p in world.log
     }
-    return Outcomes(state, set(world.alerts.ids), set(world.letters.ids))
+    return Outcomes(state, set(world.alerts.ids), set(world.dead_letters.ids))
 
 
 def undisturbed(world: World) -> Outcomes:
     """The same log, folded at once."""
-    state, alerts, letters = {}, set(), set()
+    state, alerts, dead_letters = {}, set(), set()
     for partition, records in world.log.items():
         fold = TimedFolds().new(TOPIC, partition)
         seen = fold.observe(RecordBatch(TOPIC, partition, "", 0, records[-1].offset + 1, records))
         state[partition] = fold.changes()
         alerts |= {alert.alert_id for alert in seen.alerts}
-        letters |= {letter.dead_letter_id for letter in seen.dead_letters}
-    return Outcomes(state, alerts, letters)
+        dead_letters |= {dead_letter.dead_letter_id for dead_letter in seen.dead_letters}
+    return Outcomes(state, alerts, dead_letters)
 
 
 def play(redis_url: str, seed: int, flaw: Flaw = Flaw.NONE) -> World:

@@ -58,7 +58,7 @@ def first_frozen(cluster: ChaosCluster) -> Kills:
     return Kills()
 
 
-def play(servers: Servers, seed: int, minutes: float, say: Callable[[str], None]) -> int:
+def play(servers: Servers, seed: int, minutes: float, write_line: Callable[[str], None]) -> int:
     """Run a soak and tell of it; answers the exit code."""
     tasks = servers.folder / "tasks"
     environment = {**AS_SHIPPED, ENVIRONMENT_VARIABLE: str(tasks)}
@@ -68,25 +68,27 @@ def play(servers: Servers, seed: int, minutes: float, say: Callable[[str], None]
     ) as cluster:
         capacity = probe(cluster)
         cluster.traffic.per_s = capacity / 2
-        say(f"{capacity:.0f} records a second are what can be had; half of it, {minutes:g} minutes")
+        write_line(
+            f"{capacity:.0f} records a second are what can be had; half of it, {minutes:g} minutes"
+        )
         sampler = Sampler(
             lambda: [cluster.worker_group.pid(n) for n in range(len(cluster.worker_group))], tasks
         )
         sampler.start()
         began_s = time.monotonic()
         cluster.traffic.resume()
-        n_faults = disturb(cluster, began_s + 60 * minutes, say)
+        n_faults = disturb(cluster, began_s + 60 * minutes, write_line)
         sampler.stop()
         lives = [cluster.worker_group.pid(number) for number in range(1, len(cluster.worker_group))]
         cluster.timeout_s = SETTLE_S
-        say("comparing")
+        write_line("comparing")
         findings = cluster.settle()
     found = [one for process in lives for one in growths(process, sampler.lives[process])]
     survived = min(sampler.lives[p][-1].at_s - sampler.lives[p][0].at_s for p in lives)
     lived = survived >= 0.8 * 60 * minutes
     sys.stdout.write(report(seed, minutes, capacity / 2, n_faults, findings, found))
     if not lived:
-        say(f"a worker that was to live through all of it lived for {survived:.0f} s")
+        write_line(f"a worker that was to live through all of it lived for {survived:.0f} s")
     return 0 if lived and not findings.wrong and all(one.flat for one in found) else 1
 
 
@@ -100,7 +102,7 @@ def probe(cluster: ChaosCluster) -> float:
     return PROBE / (time.monotonic() - began_s)
 
 
-def disturb(cluster: ChaosCluster, end_s: float, say: Callable[[str], None]) -> int:
+def disturb(cluster: ChaosCluster, end_s: float, write_line: Callable[[str], None]) -> int:
     """A fault a minute, each recovered from; answers how many there were."""
     faults = {name: FAULTS[name] for name in SHARED} | {
         "first_killed": first_killed,
@@ -113,7 +115,7 @@ def disturb(cluster: ChaosCluster, end_s: float, say: Callable[[str], None]) -> 
         waiting = waiting or cluster.chance.sample(sorted(faults), len(faults))
         fault = waiting.pop()
         faults[fault](cluster)
-        say(f"{fault}: recovered in {cluster.recovered():.1f} s")
+        write_line(f"{fault}: recovered in {cluster.recovered():.1f} s")
         n_faults += 1
         time.sleep(max(0.0, min(next_s, end_s) - time.monotonic()))
     return n_faults

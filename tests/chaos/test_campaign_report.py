@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.chaos import baseline_scoring as rivalry
+from tests.chaos import baseline_scoring as baseline
 from tests.chaos import campaign_report as tables
 from tests.chaos import kill_plan as plan
 from tests.chaos import resource_sampling as sampling
@@ -65,7 +65,7 @@ def test_a_worker_that_ends_by_itself_is_wrong_whatever_else_is_right() -> None:
     assert [run.wrong for run in RUNS] == [0, 1, 2, 1]
 
 
-@pytest.mark.parametrize("module", [plan, rivalry, sampling, tables])
+@pytest.mark.parametrize("module", [plan, baseline, sampling, tables])
 def test_examples_are_true(module: ModuleType) -> None:
     found = doctest.testmod(module)
     assert (found.failed, found.attempted > 0) == (0, True)

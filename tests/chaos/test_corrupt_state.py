@@ -128,25 +128,25 @@ def forged(data: Any, chance: random.Random) -> Any:
     return box[0]
 
 
-def test_a_forged_part_is_refused_or_harmless() -> None:
+def test_a_forged_part_is_rejected_or_harmless() -> None:
     """Sealed anew after the damage, by somebody who can write to Redis: the checksum is right."""
     fields, after = grown()
     chance = random.Random(6)  # noqa: S311
-    refused = 0
+    rejected = 0
     for number in range(FORGERIES):
         name = chance.choice(sorted(fields))
         part = forged(decode_state("monitor", fields[name]), chance)
         try:
             fold = FOLDS.restore("log", 0, {**fields, name: encode_state("monitor", part)})
         except CorruptState:
-            refused += 1
+            rejected += 1
             continue
         except BaseException as error:
             raise AssertionError(f"{number}: {name} at the restore: {error!r}") from error
         with contextlib.suppress(Exception):  # ends the worker; a panic of Rust would escape
             fold.observe(after)
             fold.changes()
-    assert refused > FORGERIES // 4
+    assert rejected > FORGERIES // 4
 
 
 def test_the_whole_reads_back_as_it_was() -> None:

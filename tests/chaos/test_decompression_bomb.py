@@ -23,10 +23,10 @@ from tests.integration.read_topic import read_topic
 
 pytestmark = pytest.mark.kafka
 
-ROOM_BYTES: Final = 768 << 20
+MEMORY_BYTES: Final = 768 << 20
 """What a worker may have for data: it asks for 460 MB as it starts, and touches half of that."""
 BOMB_BYTES: Final = 384 << 20
-BESIDE: Final = MAX_SKIPPED_RECORDS + 200
+NEIGHBOURS: Final = MAX_SKIPPED_RECORDS + 200
 """Records that were packed together with the bomb: more than are skipped between two commits."""
 AT_ONCE: Final[dict[str, Any]] = {
     "compression.type": "gzip",
@@ -41,7 +41,7 @@ def exits_until_drained(harness: MonitorHarness, n_records: int) -> list[int]:
     exits: list[int] = []
     while True:
         worker = harness.start(DRIFTLINE_KAFKA__TICK_AFTER_S="600")
-        resource.prlimit(worker.pid, resource.RLIMIT_DATA, (ROOM_BYTES, ROOM_BYTES))
+        resource.prlimit(worker.pid, resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
         until(lambda w=worker: w.poll() is not None or harness.drained(n_records), "all is read")  # type: ignore[misc]
         if worker.poll() is None:
             worker.terminate()
@@ -54,13 +54,13 @@ def exits_until_drained(harness: MonitorHarness, n_records: int) -> list[int]:
 
 
 @pytest.mark.long
-def test_a_batch_that_nobody_has_room_for_is_skipped_with_all_that_is_in_it(
+def test_a_batch_too_large_for_memory_is_skipped_with_all_its_records(
     harness: MonitorHarness,
 ) -> None:
     """Three workers die of a fetch before it is looked for, and three of the batch itself."""
     log: list[Event | bytes] = list(log_of(MODELS[0], 1, 600))
     harness.produce(MODELS[0], log[:400])
-    packed = [*[b"{"] * BESIDE, msgspec.json.encode({"id": "b" * BOMB_BYTES})]
+    packed = [*[b"{"] * NEIGHBOURS, msgspec.json.encode({"id": "b" * BOMB_BYTES})]
     producer = Producer({**harness.client, **AT_ONCE})
     for value in packed:
         partition = partition_of(MODELS[0], harness.partitions)
@@ -72,10 +72,14 @@ def test_a_batch_that_nobody_has_room_for_is_skipped_with_all_that_is_in_it(
 
     assert len(exits) == 2 * MAX_ATTEMPTS
     assert 0 not in exits
-    letters = [
+    dead_letters = [
         msgspec.json.decode(message.value() or b"")
         for message in read_topic(harness.broker, harness.topics.dead_letters)
     ]
-    skipped = sorted(letter["offset"] for letter in letters if letter["reason"] == POISON_RECORD)
+    skipped = sorted(
+        dead_letter["offset"]
+        for dead_letter in dead_letters
+        if dead_letter["reason"] == POISON_RECORD
+    )
     assert skipped == list(range(400, 400 + len(packed)))
     assert_undisturbed(harness)

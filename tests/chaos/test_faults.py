@@ -33,7 +33,7 @@ class ClusterStack(contextlib.ExitStack):
             self.cluster = self.enter_context(ChaosCluster(servers, SEED))
         return self.cluster
 
-    def begin_anew(self) -> None:
+    def recreate(self) -> None:
         self.cluster = None
         self.close()
 
@@ -89,7 +89,7 @@ def test_nothing_is_lost_and_nothing_twice(
 ) -> None:
     run = run_fault(cluster, fault)
     if run.wrong:
-        harness.begin_anew()
+        harness.recreate()
 
     assert run.failure == ""
     assert run.findings.wrong == 0, run.findings

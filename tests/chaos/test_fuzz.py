@@ -56,14 +56,14 @@ def fuzzed(n_records: int) -> list[ConsumerRecord]:
 def test_whatever_comes_every_record_is_counted_once() -> None:
     records = fuzzed(N_RECORDS)
     fold = FOLDS.new("log", 0)
-    refused = 0
+    rejected = 0
     for start in range(0, N_RECORDS, BATCH):
         part = records[start : start + BATCH]
         seen = fold.observe(RecordBatch("log", 0, "e", start, start + len(part), part))
-        refused += len(seen.dead_letters)
+        rejected += len(seen.dead_letters)
         fold.changes()
         fold.mark_committed()
         assert sum(fold.outcomes().values()) == start + len(part)
-    assert refused == fold.outcomes()["dead_lettered"]
+    assert rejected == fold.outcomes()["dead_lettered"]
     events = fold.outcomes()["valid"] + fold.outcomes()["late"]  # a time of its own makes it late
-    assert min(refused, events, fold.outcomes()["labels"]) > N_RECORDS // 50
+    assert min(rejected, events, fold.outcomes()["labels"]) > N_RECORDS // 50

@@ -100,7 +100,7 @@ def test_however_often_it_is_given_up_and_taken_back_each_record_is_counted_once
         looking.cancel()
         for partition in log.batches:
             assert worker.seen(partition) == log.records(partition)
-        assert worker.letters.letters == 0
+        assert worker.dead_letters.dead_letters == 0
 
     asyncio.run(play())
 
@@ -110,7 +110,7 @@ async def slow_flush() -> None:
     await asyncio.sleep(0.02)
 
 
-def test_a_slow_batch_that_is_given_up_again_and_again_has_killed_nobody() -> None:
+def test_a_slow_batch_that_is_given_up_repeatedly_is_not_poison() -> None:
     async def play() -> None:
         store, log = InMemoryStateStore(), Log({0: [Packed(0, 99)]})
         loop, being_unpacked = asyncio.get_running_loop(), asyncio.Event()
@@ -134,7 +134,7 @@ def test_a_slow_batch_that_is_given_up_again_and_again_has_killed_nobody() -> No
             died_here_again = store.hashes[partition_key(TOPIC, 0)]
             died_here_again["_att"] = b"%d" % MAX_ATTEMPTS
         died, worker = await until_survived(store, log, 0)
-        assert (died, worker.seen(0), worker.letters.letters) == (0, list(range(100)), 0)
+        assert (died, worker.seen(0), worker.dead_letters.dead_letters) == (0, list(range(100)), 0)
 
     asyncio.run(play())
 
@@ -166,7 +166,7 @@ def test_what_kills_is_skipped_whatever_word_was_left_before(before: AttemptMark
         )
         assert fold.skipped == list(range(10, 100))
         assert worker.seen(0) == list(range(121))
-        assert worker.letters.letters == 90
+        assert worker.dead_letters.dead_letters == 90
         assert worker.reader.placed == {0: 121}
 
     asyncio.run(play())
@@ -185,12 +185,12 @@ def test_deaths_of_one_partition_are_not_put_down_to_another() -> None:
 
         assert died == MAX_ATTEMPTS
         assert worker.seen(0) == list(range(10, 20))
-        assert worker.letters.letters == 10
+        assert worker.dead_letters.dead_letters == 10
 
     asyncio.run(play())
 
 
-def test_librdkafka_goes_on_behind_what_was_skipped_never_in_the_middle_of_it() -> None:
+def test_librdkafka_continues_after_a_skipped_batch_and_never_inside_it() -> None:
     async def play() -> None:
         last = SINGLE_BATCH_OFFSETS + 3 * MAX_SKIPPED_RECORDS + 7
         bomb = Packed(5, last)
@@ -205,7 +205,7 @@ def test_librdkafka_goes_on_behind_what_was_skipped_never_in_the_middle_of_it() 
 
         assert died == MAX_ATTEMPTS
         assert worker.reader.placed == {0: last + 1}
-        assert worker.letters.letters == last - 4
+        assert worker.dead_letters.dead_letters == last - 4
         assert log.fetched[0] < 4 * (MAX_ATTEMPTS + 1)  # not for each thousand
 
     asyncio.run(play())
@@ -222,7 +222,7 @@ def test_a_damaged_batch_is_skipped_after_so_many_fetches() -> None:
         log.on_unpack = unpack
         died_here(store, 0)
         died, worker = await until_survived(store, log, 0)
-        assert (died, worker.letters.letters, log.fetched[0]) == (0, 20, MAX_ATTEMPTS + 3)
+        assert (died, worker.dead_letters.dead_letters, log.fetched[0]) == (0, 20, MAX_ATTEMPTS + 3)
         assert worker.seen(0) == list(range(40))
 
     asyncio.run(play())

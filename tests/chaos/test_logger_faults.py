@@ -125,7 +125,7 @@ def test_a_healthy_kafka_gets_each_event_once(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_frozen_kafka_costs_nothing_once_it_goes_on(
+def test_a_paused_kafka_costs_no_events(
     servers: Servers, prefix: str, start: Callable[..., Server], tmp_path: Path
 ) -> None:
     address = servers.kafka.bootstrap_servers
@@ -246,9 +246,9 @@ def test_a_server_that_ends_with_a_full_buffer_counts_what_it_loses() -> None:
 def test_servers_that_fork_and_end_with_full_buffers_lose_nothing_to_the_next_with_their_spool(
     servers: Servers, prefix: str, start: Callable[..., Server], tmp_path: Path
 ) -> None:
-    nobody = f"127.0.0.1:{free_port()}"
+    no_disk = f"127.0.0.1:{free_port()}"
     processes = run_program(
-        nobody,
+        no_disk,
         prefix,
         "--spool",
         tmp_path,

@@ -1,4 +1,4 @@
-"""What hostile or broken producers send: refused, counted, and the worker lives, within bounds."""
+"""What hostile or broken producers send: rejected, counted, and the worker lives, within bounds."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def with_features(features: dict[str, Any]) -> bytes:
     return msgspec.json.encode(body)
 
 
-REFUSED: Final[dict[str, bytes]] = {
+REJECTED: Final[dict[str, bytes]] = {
     "bytes that are no JSON": bytes(range(256)),
     "bad UTF-8": with_features({"x": "y"}).replace(b'"y"', b'"\xff\xfe"'),
     "depth": b"[" * 100_000,
@@ -89,7 +89,9 @@ def write(harness: MonitorHarness, values: list[bytes], **settings: Any) -> list
     return errors
 
 
-def test_poison_is_refused_and_counted_and_memory_is_bounded(harness: MonitorHarness) -> None:
+def test_unreadable_records_are_rejected_and_counted_in_bounded_memory(
+    harness: MonitorHarness,
+) -> None:
     monitor = harness.start()
     log: list[Event | bytes] = list(log_of(MODELS[0], 1, 600))
     harness.produce(MODELS[0], log[:600])
@@ -97,7 +99,7 @@ def test_poison_is_refused_and_counted_and_memory_is_bounded(harness: MonitorHar
     before = peak_bytes(monitor.pid)
 
     large = {"message.max.bytes": 200_000_000, "compression.type": "zstd"}
-    poison = [*REFUSED.values(), *TAKEN.values()]
+    poison = [*REJECTED.values(), *TAKEN.values()]
     assert write(harness, poison, **large) == [None] * len(poison)
     bombs = [msgspec.json.encode({"id": "b" * BOMB_BYTES})] * BOMBS
     assert write(harness, bombs, **large, **{"batch.num.messages": 1}) == [None] * BOMBS
@@ -108,8 +110,8 @@ def test_poison_is_refused_and_counted_and_memory_is_bounded(harness: MonitorHar
     assert monitor.poll() is None
     assert peak_bytes(monitor.pid) < before + GROWTH_BYTES
     damaged = sum(isinstance(value, bytes) for value in log)
-    letters = [ce_id(m) for m in read_topic(harness.broker, harness.topics.dead_letters)]
-    assert len(letters) == len(set(letters)) == len(REFUSED) + BOMBS + damaged
+    dead_letters = [ce_id(m) for m in read_topic(harness.broker, harness.topics.dead_letters)]
+    assert len(dead_letters) == len(set(dead_letters)) == len(REJECTED) + BOMBS + damaged
     monitor.terminate()
     assert monitor.wait(60) == 0
     assert_undisturbed(harness)
@@ -127,15 +129,17 @@ def test_what_cannot_be_unpacked_is_skipped_by_reference(harness: MonitorHarness
     until(lambda: harness.drained(len(log) + 1), "all is read and the outbox is out")
 
     assert monitor.poll() is None
-    letters = read_topic(harness.broker, harness.topics.dead_letters)
-    reasons = [msgspec.json.decode(m.value() or b"")["reason"] for m in letters]
+    dead_letters = read_topic(harness.broker, harness.topics.dead_letters)
+    reasons = [msgspec.json.decode(m.value() or b"")["reason"] for m in dead_letters]
     assert reasons.count(UNREADABLE) == 1
     monitor.terminate()
     assert monitor.wait(60) == 0
     assert_undisturbed(harness)
 
 
-def test_what_the_broker_itself_refuses_never_comes_into_the_log(harness: MonitorHarness) -> None:
+def test_a_record_that_the_broker_rejects_never_reaches_the_partition(
+    harness: MonitorHarness,
+) -> None:
     value = encode(next(event for event in log_of("m", 1) if not isinstance(event, bytes)))
     errors = write(harness, [value + b" " * 10_000_000], **{"message.max.bytes": 20_000_000})
     assert [error.name() for error in errors if error] == ["MSG_SIZE_TOO_LARGE"]

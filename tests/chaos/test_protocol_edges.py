@@ -104,11 +104,11 @@ def test_a_record_that_kills_is_found_and_skipped_by_reference(harness: Edge) ->
     assert deaths >= 2 * MAX_ATTEMPTS  # so many at the offset before it, so many alone
     offset = first(harness, b"kill").rsplit(":", 1)[1]
     assert harness.counts() == Counter({"a": len(values) - 1, f"skipped {offset}": 1})
-    letters = {ce_id(message): message for message in harness.read(harness.dead)}
-    assert letters.keys() == {first(harness, b"kill")}
-    letter = msgspec.json.decode(letters[first(harness, b"kill")].value() or b"")
-    assert letter["reason"] == POISON_RECORD
-    assert "payload" not in letter
+    dead_letters = {ce_id(message): message for message in harness.read(harness.dead)}
+    assert dead_letters.keys() == {first(harness, b"kill")}
+    dead_letter = msgspec.json.decode(dead_letters[first(harness, b"kill")].value() or b"")
+    assert dead_letter["reason"] == POISON_RECORD
+    assert "payload" not in dead_letter
 
 
 def test_a_limit_of_dead_letters_stops_its_partition_and_no_other(
@@ -121,11 +121,11 @@ def test_a_limit_of_dead_letters_stops_its_partition_and_no_other(
     eventually(lambda: others.items() <= harness.next_offsets().items(), "the others are read")
     printed: list[str] = []
 
-    def it_says_so() -> bool:
+    def reason_is_logged() -> bool:
         printed.append(capfd.readouterr().err)
         return "partition stopped" in "".join(printed)
 
-    eventually(it_says_so, "it says so")
+    eventually(reason_is_logged, "it says so")
     stop(worker)
     assert "records in a row were rejected; max_consecutive is 300" in "".join(printed)
     assert harness.next_offsets().get(1, 0) < 310
@@ -205,24 +205,22 @@ def test_a_commit_too_large_for_one_write_survives_a_death_at_each_of_its_writes
 
 def test_the_committed_offset_is_never_ahead(harness: Edge) -> None:
     worker = harness.start(**QUICK)
-    heard: set[tuple[tuple[int, int], ...]] = set()
+    reported: set[tuple[tuple[int, int], ...]] = set()
 
-    def told_again() -> bool:
+    def reported_again() -> bool:
         harness.produce([b"a"] * 500 * PARTITIONS)
         committed = harness.committed()  # asked first: what is stored only moves on
         stored = harness.next_offsets()
         assert all(offset <= stored[partition] for partition, offset in committed.items())
-        heard.add(tuple(sorted(committed.items())))
-        return len(heard) > 3
+        reported.add(tuple(sorted(committed.items())))
+        return len(reported) > 3
 
-    eventually(told_again, "Kafka was told several times, while records came")
+    eventually(reported_again, "Kafka was told several times, while records came")
     stop(worker)
 
 
 @pytest.mark.parametrize("policy", ["rebuild", "resume"])
-def test_a_topic_that_was_made_anew_is_read_from_its_first_record(
-    harness: Edge, policy: str
-) -> None:
+def test_a_recreated_topic_is_read_from_its_first_record(harness: Edge, policy: str) -> None:
     harness.produce([b"a"] * 100 * PARTITIONS)
     worker = harness.start(**QUICK)
     eventually(lambda: harness.counts().total() == 100 * PARTITIONS, "counted")

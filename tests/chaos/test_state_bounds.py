@@ -114,7 +114,7 @@ def stored_after(events: list[Event], n_records: int) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("make", [mixed, *MADE_UP.values()])
-def test_who_has_a_place_does_not_depend_on_how_the_log_is_cut(
+def test_version_retention_does_not_depend_on_batch_boundaries(
     make: Callable[[int], Event],
 ) -> None:
     events = [make(number) for number in range(400)]

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from confluent_kafka import Producer
 
-from tests.chaos.test_decompression_bomb import BOMB_BYTES, ROOM_BYTES
+from tests.chaos.test_decompression_bomb import BOMB_BYTES, MEMORY_BYTES
 from tests.chaos.test_poison_records import UNREADABLE_BYTES
 from tests.integration.trainer_harness import MODEL, N_AFTER, N_BEFORE, TrainerHarness, until
 from trainer.contracts import RetrainEvent
@@ -50,7 +50,7 @@ def write(harness: TrainerHarness, value: bytes, codec: str) -> int:
     return partition
 
 
-def told(harness: TrainerHarness, number: int, step: str) -> RetrainEvent:
+def recorded(harness: TrainerHarness, number: int, step: str) -> RetrainEvent:
     until(lambda: step in harness.steps(number))
     found = (e for e in harness.events() if e.caused_by == f"alert-{number}" and e.step == step)
     return next(found)
@@ -66,9 +66,9 @@ def test_what_does_not_unpack_is_passed_over(harness: TrainerHarness) -> None:
     harness.alert(1, partition=partition)
     harness.start()
 
-    told(harness, 1, "promoted")
+    recorded(harness, 1, "promoted")
 
-    numbers = told(harness, 1, "started").numbers
+    numbers = recorded(harness, 1, "started").numbers
     assert (numbers["rows"], numbers["rejected"]) == (N_BEFORE + N_AFTER, 2)
 
 
@@ -84,12 +84,12 @@ def test_a_job_that_ends_its_trainers_is_given_up_and_the_next_one_runs(
         assert confined(harness).wait(90) != 0
     last = confined(harness)
 
-    assert told(harness, 1, "failed").rule == "crashes_trainer"
+    assert recorded(harness, 1, "failed").rule == "crashes_trainer"
 
     harness.publish(N_AFTER, turned=True)
     harness.alert(2, partition=partition, onset_offset=3 * N_BEFORE + 2)
-    assert told(harness, 2, "started").numbers["rows"] == N_AFTER
-    assert told(harness, 2, "promoted").challenger == "2"
+    assert recorded(harness, 2, "started").numbers["rows"] == N_AFTER
+    assert recorded(harness, 2, "promoted").challenger == "2"
     assert last.poll() is None
 
 
@@ -98,5 +98,5 @@ def confined(harness: TrainerHarness) -> subprocess.Popen[bytes]:
     trainer = harness.start(
         DRIFTLINE_TRAINER__POLICY__COOLDOWN_MS="0", DRIFTLINE_TRAINER__POLICY__LOOKBACK_RECORDS="0"
     )
-    resource.prlimit(trainer.pid, resource.RLIMIT_DATA, (ROOM_BYTES, ROOM_BYTES))
+    resource.prlimit(trainer.pid, resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     return trainer

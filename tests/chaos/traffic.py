@@ -116,7 +116,7 @@ class Traffic:
         """Records that others than our thread have written, acknowledged."""
         self._recent: deque[Record] = deque(maxlen=RECENT)
         self._client = client
-        self.refused = 0
+        self.rejected = 0
         self._running = threading.Event()
         self._idle = threading.Event()
         self._idle.set()
@@ -176,8 +176,8 @@ class Traffic:
     def flush(self) -> None:
         """Wait for acknowledgements.  Raises if the broker does not come back."""
         left = self._producer.flush(120)
-        if left or self.refused:
-            raise RuntimeError(f"the broker took no more: {left} left, {self.refused} refused")
+        if left or self.rejected:
+            raise RuntimeError(f"the broker took no more: {left} left, {self.rejected} rejected")
 
     def close(self) -> None:
         """Stop for good."""
@@ -222,4 +222,4 @@ class Traffic:
         if error is None:
             self._acknowledged += 1
         else:
-            self.refused += 1
+            self.rejected += 1

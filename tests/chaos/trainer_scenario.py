@@ -31,7 +31,7 @@ EXPECTED: Final = {
 LONGEST_LIFE_S: Final = 8.0
 """A trainer starts in 3 s and has promoted in 6 s; one of the kills may come after that."""
 RECOVERY_TIMEOUT_S: Final = 150.0
-NO_ROOM_BYTES: Final = 40_000
+DISK_FULL_BYTES: Final = 40_000
 """Files of a trainer without room are at most so long, or less by chance."""
 
 
@@ -77,16 +77,16 @@ class Training:
         else:
             raise AssertionError(f"a trainer ended by itself: {code}")
 
-    def without_room(self) -> None:
+    def with_full_disk(self) -> None:
         """Its files may not grow beyond some size: it ends, for somebody to start it again."""
         trainer = self._start()
         _soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        size = self._chance.randint(0, NO_ROOM_BYTES)
+        size = self._chance.randint(0, DISK_FULL_BYTES)
         resource.prlimit(trainer.pid, resource.RLIMIT_FSIZE, (size, hard))
         code = trainer.wait(RECOVERY_TIMEOUT_S)
         assert code == 1, f"a trainer without room ended with {code}"
 
-    def goes_on(self) -> None:
+    def continues(self) -> None:
         """Nothing is in its way any more: it promotes."""
         self._start()
         until(lambda: "promoted" in self._harness.steps(2), RECOVERY_TIMEOUT_S)
@@ -96,9 +96,9 @@ class Training:
     def findings(self) -> OracleComparison:
         """What is not as it would be if nothing had happened."""
         harness = self._harness
-        told: dict[str, set[str]] = {}
+        events: dict[str, set[str]] = {}
         for event in harness._read(harness.topics.retrain, RetrainEvent):
-            told.setdefault(event.id, set()).add(repr(event))
+            events.setdefault(event.id, set()).add(repr(event))
         with closing(Database(harness.data_dir)) as database:
             causes = Counter(job.caused_by for job in jobs_of(database.rows, MODEL))
             champion = champion_of(database.rows, MODEL)
@@ -109,13 +109,13 @@ class Training:
             pointer.artifact_sha256,
         )
         updates = {update_id for _, update_id in harness.updates()}  # one of each version
-        heard = {f"alert-{number}" for number in EXPECTED}
+        expected = {f"alert-{number}" for number in EXPECTED}
         return OracleComparison(
-            alerts=len(heard),
-            alerts_lost=len(heard - causes.keys()),
-            phantom_alerts=len(causes.keys() - heard),
+            alerts=len(expected),
+            alerts_lost=len(expected - causes.keys()),
+            phantom_alerts=len(causes.keys() - expected),
             duplicate_effects=sum(count - 1 for count in causes.values())
-            + sum(len(bodies) - 1 for bodies in told.values())
+            + sum(len(bodies) - 1 for bodies in events.values())
             + max(0, len(updates) - 2),
             state_mismatches=sum(harness.steps(n) != steps for n, steps in EXPECTED.items())
             + unfinished

@@ -46,7 +46,7 @@ class WorkerGroup:
         self._program, self._environment, self._folder = program, environment, folder
         self._workers: list[subprocess.Popen[bytes] | None] = [None] * n_workers
         self._armed: dict[int, str] = {}
-        self._said_before = [0] * n_workers
+        self._log_size_before = [0] * n_workers
         self._over = threading.Event()
         self._lock = threading.Lock()
         self.exits: Counter[int] = Counter()
@@ -71,16 +71,16 @@ class WorkerGroup:
 
     def serving(self, number: int) -> bool:
         """Whether a worker runs and has acquired a partition since its start."""
-        return self.says(number, "owned")
+        return self.has_logged(number, "owned")
 
-    def says(self, number: int, event: str) -> bool:
+    def has_logged(self, number: int, event: str) -> bool:
         """Whether a worker runs and has logged this event since its start."""
         worker = self._workers[number]
-        return worker is not None and worker.poll() is None and self._said(number, event)
+        return worker is not None and worker.poll() is None and self._log_text(number, event)
 
-    def _said(self, number: int, event: str) -> bool:
+    def _log_text(self, number: int, event: str) -> bool:
         with self._log(number).open("rb") as log:
-            log.seek(self._said_before[number])
+            log.seek(self._log_size_before[number])
             return f'"event": "{event}"'.encode() in log.read()
 
     def signal(self, number: int, what: signal.Signals) -> int:
@@ -166,13 +166,13 @@ class WorkerGroup:
     def _was_asked(self, number: int, worker: subprocess.Popen[bytes]) -> bool:
         if worker.pid in self._stopped or self._dying:
             return worker.returncode in _AS_ASKED
-        return worker.returncode == UNREACHABLE and not self._said(number, "owned")
+        return worker.returncode == UNREACHABLE and not self._log_text(number, "owned")
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         with self._lock:
             failpoint = self._armed.pop(number, "")
         with self._log(number).open("ab") as log:
-            self._said_before[number] = log.tell()
+            self._log_size_before[number] = log.tell()
             worker = subprocess.Popen(
                 die_with_parent_command([sys.executable, *self._program]),
                 env={**os.environ, **self._environment, ENVIRONMENT_VARIABLE: failpoint},

@@ -13,16 +13,16 @@ from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.redis_store import RedisStateStore, partition_key
 from stream_monitor.state.store import StateStore
 
-TAKEOVER_MS = 30_000
+OWNER_TIMEOUT_MS = 30_000
 
 
 @pytest.fixture(params=["memory", "redis"])
 def open_store(request: pytest.FixtureRequest) -> Callable[[], StateStore]:
     if request.param == "memory":
-        store = InMemoryStateStore(TAKEOVER_MS)
+        store = InMemoryStateStore(OWNER_TIMEOUT_MS)
         return lambda: store
     url: str = request.getfixturevalue("redis_url")
-    return lambda: RedisStateStore(url, owner_timeout_ms=TAKEOVER_MS)
+    return lambda: RedisStateStore(url, owner_timeout_ms=OWNER_TIMEOUT_MS)
 
 
 @pytest.fixture

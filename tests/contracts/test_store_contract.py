@@ -18,7 +18,7 @@ from stream_monitor.state.store import (
     CommitTooLarge,
     StateStore,
 )
-from tests.contracts.conftest import TAKEOVER_MS, Run
+from tests.contracts.conftest import OWNER_TIMEOUT_MS, Run
 
 
 async def take(store: StateStore, key: str, generation: int = 1, member: str = "a") -> Acquired:
@@ -31,7 +31,7 @@ def write(fencing_token: str, expect: int | None, upto: int, **fields: bytes) ->
     return Commit(fencing_token, uuid.uuid4().hex, expect, upto, 1_000, fields)
 
 
-def test_a_partition_nobody_committed_has_no_offset_and_no_fields(run: Run, key: str) -> None:
+def test_a_partition_without_a_commit_has_no_offset_and_no_fields(run: Run, key: str) -> None:
     async def rule(store: StateStore) -> None:
         acquired = await take(store, key)
         assert acquired.next is None
@@ -60,17 +60,17 @@ def test_two_acquisitions_never_share_an_epoch(run: Run, key: str) -> None:
     run(rule)
 
 
-def test_an_older_generation_is_refused_while_the_newer_is_heard(run: Run, key: str) -> None:
+def test_an_older_generation_is_rejected_while_the_newer_one_writes(run: Run, key: str) -> None:
     async def rule(store: StateStore) -> None:
         await store.acquire(key, 5, "new", 1_000)
-        refused = await store.acquire(key, 4, "old", 1_000 + TAKEOVER_MS - 1)
-        assert refused == AcquireRejected(5, "new", TAKEOVER_MS - 1)
-        assert isinstance(await store.acquire(key, 4, "old", 1_000 + TAKEOVER_MS), Acquired)
+        rejected = await store.acquire(key, 4, "old", 1_000 + OWNER_TIMEOUT_MS - 1)
+        assert rejected == AcquireRejected(5, "new", OWNER_TIMEOUT_MS - 1)
+        assert isinstance(await store.acquire(key, 4, "old", 1_000 + OWNER_TIMEOUT_MS), Acquired)
 
     run(rule)
 
 
-def test_a_clock_far_ahead_locks_nobody_out(run: Run, key: str) -> None:
+def test_a_clock_far_ahead_does_not_lock_other_workers_out(run: Run, key: str) -> None:
     async def rule(store: StateStore) -> None:
         await store.acquire(key, 5, "new", 10**12)
         assert isinstance(await store.acquire(key, 4, "old", 1_000), Acquired)
@@ -149,7 +149,7 @@ def test_a_former_owner_is_fenced(run: Run, key: str) -> None:
     run(rule)
 
 
-def test_a_store_rewound_to_bundles_at_the_same_offset_takes_no_commit_over_them(
+def test_a_store_rewound_to_chunks_at_the_same_offset_rejects_commits_over_them(
     run: Run, key: str
 ) -> None:
     """They would win over what is written now: the owner has to read and spread them again."""
@@ -229,7 +229,7 @@ def test_a_commit_of_the_largest_size_fits_and_a_larger_one_is_an_error(run: Run
     run(rule)
 
 
-def test_quarantine_sets_state_aside_and_the_partition_begins_anew(run: Run, key: str) -> None:
+def test_quarantine_renames_state_and_the_partition_starts_empty(run: Run, key: str) -> None:
     async def rule(store: StateStore) -> None:
         fencing_token = (await take(store, key)).fencing_token
         await store.commit(key, write(fencing_token, None, 5, **{"s:x": b"1"}))

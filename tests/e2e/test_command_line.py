@@ -21,7 +21,7 @@ pytestmark = pytest.mark.kafka
 
 N_ROWS = 6_000
 DRIFT_AT = 3_000
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 class Installation(NamedTuple):
@@ -78,7 +78,7 @@ def watched(
     arguments = ["monitor", *own.kafka, "--redis-url", redis_url]
     monitor = ChildProcess("monitor", "driftline", [*arguments, "--web-port", "0"], {}, folder)
     try:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while sum(p["lag"] + p["waiting_to_be_published"] for p in own.status()["partitions"]):
             assert monitor.exit_code is None, monitor.tail()
             assert time.monotonic() < deadline, monitor.tail()

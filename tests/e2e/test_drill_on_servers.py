@@ -122,11 +122,11 @@ def test_a_change_is_found_and_marked_as_a_drill_and_nothing_stays(harness: Moni
     assert 0 < report["latency_s"] <= report["alert_s"]
     assert report["expected_low_events"] < report["expected_high_events"]
     until(lambda: not is_anywhere(harness, synthetic_model), "nothing of the shadow is left")
-    told_of = [
+    alerts_and_coverage = [
         msgspec.json.decode(message.value() or b"", type=DriftAlert)
         for message in read_topic(harness.broker, harness.topics.alerts)
     ]
-    alerts = [one for one in told_of if one.kind != "coverage"]  # of the live model
+    alerts = [one for one in alerts_and_coverage if one.kind != "coverage"]  # of the live model
     assert {(alert.model, alert.drill) for alert in alerts} == {(synthetic_model, True)}
     assert [a.phase for a in alerts if a.feature == "age"][-1] == "superseded"
     decisions = {decide(alert, History(), RetrainPolicy())[:2] for alert in alerts}

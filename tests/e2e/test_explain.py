@@ -110,7 +110,7 @@ def test_a_budget_per_week_shows_its_rate_or_its_absence(source: Path, tmp_path:
 
 
 def test_a_profile_without_a_rate_is_to_be_built_again(source: Path, tmp_path: Path) -> None:
-    """And --time, which is of rows, is refused."""
+    """And --time, which is of rows, is rejected."""
     stored, config = str(tmp_path / "p.json"), tmp_path / "weeks.toml"
     config.write_text("[budget]\nper_weeks = 2\n", "utf-8")
     run = CliRunner()
@@ -151,10 +151,10 @@ def watched(source: Path, redis_url: str) -> Iterator[list[str]]:
         )
         for i, row in enumerate(json.loads(pd.read_csv(source).to_json(orient="records")))
     ]
-    sealed = fold.observe(RecordBatch(topic, 3, "e", 0, len(records), records))
+    encoded = fold.observe(RecordBatch(topic, 3, "e", 0, len(records), records))
     redis: Any = Redis.from_url(redis_url)
     redis.hset(partition_key(topic, 3), mapping=fold.changes())
-    for name, blob in sealed.outbox.items():
+    for name, blob in encoded.outbox.items():
         if f"{prefix}:window:" in name:
             redis.set(name[name.index(prefix) :], blob)
     yield ["--redis-url", redis_url, "--prefix", prefix]
@@ -173,18 +173,18 @@ def test_a_model_that_is_watched_is_explained_by_its_name(watched: list[str]) ->
 
 
 def test_an_unknown_source_lists_the_known_models(watched: list[str], tmp_path: Path) -> None:
-    def refused(*arguments: str) -> tuple[int, str]:
+    def rejected(*arguments: str) -> tuple[int, str]:
         done = CliRunner().invoke(app, ["explain", *arguments])
         return done.exit_code, done.stderr
 
-    code, printed = refused("power", "chrun", *watched)
+    code, printed = rejected("power", "chrun", *watched)
     assert code == 2
     assert "the monitor does not know a model 'chrun'" in printed
     assert "one of churn" in printed
     nowhere = ("--redis-url", "redis://127.0.0.1:1/0")
-    assert refused("calibration", "churn", *nowhere)[0] == 4
-    code, printed = refused(
+    assert rejected("calibration", "churn", *nowhere)[0] == 4
+    code, printed = rejected(
         "power", str(tmp_path / "gone.csv"), *nowhere
     )  # a file is not asked for
     assert (code, "the file does not exist" in printed) == (2, True)
-    assert refused("power", "churn", "--time", "at", *watched)[0] == 2
+    assert rejected("power", "churn", "--time", "at", *watched)[0] == 2

@@ -14,7 +14,7 @@ from driftline.demo.scenario import FEATURES
 from tests.e2e.replay_runner import N, lines, run
 
 
-def test_a_stationary_file_is_quiet_and_every_column_is_accounted_for(source: Path) -> None:
+def test_a_stationary_file_raises_no_alert_and_every_column_is_accounted_for(source: Path) -> None:
     episodes, summary = lines(source, "--time", "at")
     assert episodes == []
     assert (summary["events"], summary["reference_events"]) == (N - N // 10, N // 10)
@@ -136,7 +136,7 @@ def test_real_flights_in_any_order_hold_the_budget(tmp_path: Path) -> None:
         (b"when\n" + b"2024-01-01\n" * 3_000, "no column can be watched"),
     ],
 )
-def test_a_useless_file_is_refused_with_its_reason(
+def test_an_unusable_file_is_rejected_with_a_reason(
     tmp_path: Path, content: bytes, complaint: str
 ) -> None:
     path = tmp_path / "useless.csv"
@@ -155,7 +155,7 @@ def test_a_useless_file_is_refused_with_its_reason(
         ("--time", "plan"),
     ],
 )
-def test_wrong_options_are_refused_with_what_is_right(
+def test_wrong_options_are_rejected_with_the_right_ones(
     source: Path, arguments: tuple[str, str]
 ) -> None:
     output = run("replay", source, *arguments, code=2)
@@ -195,7 +195,7 @@ def test_codes_are_swapped_by_their_names(frame: pd.DataFrame, tmp_path: Path) -
         assert 6_000 <= episode["alerted_event"] < 7_500
 
 
-def test_two_files_alike_pass_and_changed_ones_do_not(frame: pd.DataFrame, tmp_path: Path) -> None:
+def test_equal_files_pass_and_changed_ones_do_not(frame: pd.DataFrame, tmp_path: Path) -> None:
     before, now = tmp_path / "before.csv", tmp_path / "now.csv"
     frame.iloc[:8_000].to_csv(before, index=False)
     frame.iloc[8_000:].to_csv(now, index=False)

@@ -147,7 +147,7 @@ def test_a_note_names_columns_of_few_whole_numbers_only(file: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["replay", "check", "profile"])
-def test_a_category_that_is_no_feature_is_refused(file: Path, command: str) -> None:
+def test_a_category_that_is_no_feature_is_rejected(file: Path, command: str) -> None:
     frame().to_csv(file, index=False)
     build = ("build", file, "--model", "m", "--version", "1")
     more = {"check": (file, file), "replay": (file,), "profile": build}[command]

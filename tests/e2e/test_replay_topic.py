@@ -135,8 +135,8 @@ def test_the_reference_is_what_the_version_was_announced_with(
     assert ("schema", None) in printed
     assert printed - {("schema", None)} <= {("a", None), ("a", "site=north"), ("a~b", None)}
     assert {e["severity"] for e in episodes if e["feature"] == "a"} == {"low"}
-    told_people = CliRunner().invoke(app, ["replay", *place])
-    assert "p@5, announced profile: 4,000 of 4,000 events compared with 2,000" in told_people.stdout
+    reported = CliRunner().invoke(app, ["replay", *place])
+    assert "p@5, announced profile: 4,000 of 4,000 events compared with 2,000" in reported.stdout
     *_, later = replayed(*place, "--from", "1500")  # the update lies before the range
     assert later["reference_events"] == 2_000
     *_, asked = replayed(*place, "--reference", "first:400")

@@ -42,7 +42,7 @@ def replayed(path: Path, *options: str) -> tuple[list[dict[str, Any]], dict[str,
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
-def test_every_awkward_column_is_watched_in_quiet_or_left_out_with_a_reason(
+def test_every_unusual_column_is_watched_without_alerts_or_left_out_with_a_reason(
     tmp_path: Path, ending: str
 ) -> None:
     path = tmp_path / f"awkward.{ending}"

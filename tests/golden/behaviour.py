@@ -88,7 +88,7 @@ def fold(spec: MonitorSpec, partition: int, records: list[RawRecord]) -> Results
         batch = batch_of(part, TOPIC, partition)
         seen = monitor.observe(batch)
         results.alerts.extend(plain(alert) for alert in seen.alerts)
-        results.dead_letters.extend(plain(letter) for letter in seen.dead_letters)
+        results.dead_letters.extend(plain(dead_letter) for dead_letter in seen.dead_letters)
         for key, value in seen.outbox.items():
             for kind, published in ((WINDOW, results.windows), (PERFORMANCE, results.performance)):
                 if key.startswith(kind):

@@ -52,7 +52,7 @@ class CountingFold:
 
     def observe(self, batch: RecordBatch) -> Counted:
         alerts: list[DriftAlert] = []
-        letters: list[DeadLetter] = []
+        dead_letters: list[DeadLetter] = []
         for record in batch.records:
             if record.kind == TICK:
                 continue
@@ -66,7 +66,7 @@ class CountingFold:
             if value == b"explode":
                 raise RuntimeError("a record the core cannot process")
             if value.startswith(b"bad"):
-                letters.append(refused(self.topic, self.partition, record.offset, value))
+                dead_letters.append(rejected(self.topic, self.partition, record.offset, value))
             key = value[:1].decode()
             self.counts[key] += 1
             self.changed.add(key)
@@ -75,7 +75,7 @@ class CountingFold:
                 alerts.append(alert(self.topic, self.partition, record.offset))
         outbox = {f"o:a:{a.alert_id}": msgspec.json.encode(a) for a in alerts}
         outbox |= {f"o:w:window:{a.alert_id}": b'{"n":1000}' for a in alerts}
-        return Counted(alerts, letters, outbox, urgent=bool(alerts))
+        return Counted(alerts, dead_letters, outbox, urgent=bool(alerts))
 
     def _widen(self) -> None:
         """Change more fields than one write can carry."""
@@ -141,7 +141,7 @@ def alert(topic: str, partition: int, offset: int) -> DriftAlert:
     )
 
 
-def refused(topic: str, partition: int, offset: int, value: bytes) -> DeadLetter:
+def rejected(topic: str, partition: int, offset: int, value: bytes) -> DeadLetter:
     return dead_letter(
         offset, topic=topic, partition=partition, reason="bad", size_bytes=len(value), payload=value
     )

@@ -209,12 +209,14 @@ class MonitorHarness:
 
     def _skipped(self) -> set[tuple[int, int, int | None]]:
         """(partition, offset, row) of records and rows that workers skipped by reference."""
-        letters = (
+        dead_letters = (
             msgspec.json.decode(message.value() or b"", type=DeadLetter)
             for message in read_topic(self.broker, self.topics.dead_letters)
         )
         reasons = (POISON_RECORD, UNREADABLE)
-        return {(one.partition, one.offset, one.row) for one in letters if one.reason in reasons}
+        return {
+            (one.partition, one.offset, one.row) for one in dead_letters if one.reason in reasons
+        }
 
     def wipe(self) -> None:
         """Delete all state of this topic from Redis."""

@@ -17,7 +17,7 @@ ORACLE_BATCH: Final = 50_000
 """Records of one oracle batch."""
 FATAL_PREDICTION: Final = 0.123456789
 """The prediction of an event of a batch that ends such a process."""
-LETHAL: Final = b'{"ends": "whoever folds it in"}'
+CRASHING: Final = b'{"ends": "whoever folds it in"}'
 """A record that ends a process of `tests.chaos.crashing_worker`; it becomes a dead letter."""
 
 
@@ -63,7 +63,7 @@ class Undisturbed:
             self._fold(partition)
             self._fold_rows(partition, record)
             return
-        if record.value == LETHAL or (partition, record.offset, None) in self._skipped:
+        if record.value == CRASHING or (partition, record.offset, None) in self._skipped:
             self._fold(partition)
             self._monitors[partition].skip(record)
             self._found.dead_letters.add(f"{self._topic}:{partition}:{record.offset}")
@@ -110,7 +110,9 @@ class Undisturbed:
             bodies = _under(prefix, seen.outbox)
             names.update(bodies)
             self._found.bodies.update(bodies)
-        self._found.dead_letters.update(letter.dead_letter_id for letter in seen.dead_letters)
+        self._found.dead_letters.update(
+            dead_letter.dead_letter_id for dead_letter in seen.dead_letters
+        )
 
 
 def _under(prefix: str, outbox: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -116,7 +116,7 @@ def doctor(brokers: list[ApacheKafka], prefix: str, redis_url: str) -> tuple[int
 
 
 @pytest.mark.long
-def test_a_broker_that_is_gone_is_named_and_ends_nobody(
+def test_an_unreachable_broker_is_logged_and_ends_no_process(
     cluster: list[ApacheKafka], redis_url: str
 ) -> None:
     prefix = f"b{uuid.uuid4().hex[:10]}"

@@ -55,10 +55,10 @@ def test_requeue_keeps_what_a_record_was(kafka_broker: str, prefix: str) -> None
     producer.flush(20)
     first, garbage = sorted(read(kafka_broker, log), key=lambda record: record.offset)
     for record in (first, garbage):
-        letter = dead_letter(
+        value = dead_letter(
             record.offset, topic=log, partition=record.partition, reason="future", size_bytes=1
         )
-        producer.produce(dead, msgspec.json.encode(letter))
+        producer.produce(dead, msgspec.json.encode(value))
     producer.flush(20)
     place = ["--bootstrap-servers", kafka_broker, "--prefix", prefix]
     command = ["dead-letters", "requeue", "--model", "fraud", *place]
@@ -74,20 +74,20 @@ def test_requeue_keeps_what_a_record_was(kafka_broker: str, prefix: str) -> None
     assert len(again.headers) == len(pairs)
 
 
-def test_many_letters_are_read_in_one_go(kafka_broker: str, prefix: str) -> None:
+def test_many_dead_letters_are_read_in_one_pass(kafka_broker: str, prefix: str) -> None:
     """Each by itself took half a second: ten minutes for a producer's 1,200 bad records."""
     log = f"{prefix}.events.v1"
     producer = Producer({"bootstrap.servers": kafka_broker})
     for n in range(600):
         producer.produce(log, str(n).encode(), partition=0)
     producer.flush(20)
-    letters = [
+    dead_letters = [
         dead_letter(offset, topic=log, reason="future", size_bytes=1)
         for offset in (*range(0, 600, 2), 700)
     ]
 
     began = time.monotonic()
-    found = read_original_records({"bootstrap.servers": kafka_broker}, letters)
+    found = read_original_records({"bootstrap.servers": kafka_broker}, dead_letters)
 
     assert time.monotonic() - began < 30
     assert found.pop(f"{log}:0:700") is None

@@ -264,9 +264,9 @@ def test_every_planted_fault_is_found_and_named_with_its_fix(system: System) -> 
 
     found = worse(examine(system.settings)[0])
 
-    for check, (_, says, fix) in PLANTED.items():
+    for check, (_, expected, fix) in PLANTED.items():
         assert check in found, (check, sorted(found))
-        assert says in found[check].found
+        assert expected in found[check].found
         assert fix in found[check].fix
 
 

@@ -104,7 +104,7 @@ class Warehouse:
         return done.returncode, done.stdout or done.stderr
 
     def forward_here(self, limit: DeadLetterSettings = LIMIT) -> tuple[int, int]:
-        """Forward to the end of the topic; answers the numbers of events and of refused records."""
+        """Forward to the end of the topic; returns the numbers of events and rejected records."""
         forwarder = Forwarder(
             {"bootstrap.servers": self.broker},
             self.source,
@@ -155,8 +155,8 @@ class Warehouse:
         found = read_topic(self.broker, self.topics.dead_letters)
         return [msgspec.json.decode(m.value() or b"", type=DeadLetter) for m in found]
 
-    def letters(self) -> set[str]:
-        return {letter.dead_letter_id for letter in self.dead_letters()}
+    def dead_letter_ids(self) -> set[str]:
+        return {dead_letter.dead_letter_id for dead_letter in self.dead_letters()}
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_killed_before_its_commit_it_repeats_ids_and_loses_none(warehouse: Wareh
     ids = warehouse.ids()
     assert set(ids) == {f"r{i}" for i in range(3_000) if not 1_000 <= i < 1_010}
     assert max(ids.values()) == 2  # what lay above the commit came again, under its id
-    assert warehouse.letters() == {
+    assert warehouse.dead_letter_ids() == {
         f"{warehouse.source}:{i % 2}:{i // 2}" for i in range(1_000, 1_010)
     }
     assert json.loads(warehouse.forward()[1]) == {"events": 0, "rejected": 0}
@@ -195,10 +195,10 @@ def test_a_source_gone_wrong_is_not_drained_into_the_dead_letters(warehouse: War
     assert "records in a row were rejected" in reported
     assert warehouse.committed() == 0
     assert warehouse.ids() == Counter()
-    assert warehouse.letters() == set()
+    assert warehouse.dead_letter_ids() == set()
 
 
-def test_no_letter_is_written_of_what_the_limit_stops(warehouse: Warehouse) -> None:
+def test_a_record_beyond_the_limit_writes_no_dead_letter(warehouse: Warehouse) -> None:
     warehouse.write([label("a"), b"{", label("b")])
 
     for _ in range(2):
@@ -208,7 +208,7 @@ def test_no_letter_is_written_of_what_the_limit_stops(warehouse: Warehouse) -> N
 
     warehouse.forward_here()
     assert set(warehouse.ids()) == {"a", "b"}
-    assert [letter.reason for letter in warehouse.dead_letters()] == ["malformed_json"]
+    assert [dead_letter.reason for dead_letter in warehouse.dead_letters()] == ["malformed_json"]
 
 
 def test_two_forwarders_of_a_source_each_read_all_of_it(warehouse: Warehouse) -> None:
@@ -227,9 +227,9 @@ def test_what_is_larger_than_any_log_takes_is_a_dead_letter(warehouse: Warehouse
     assert warehouse.forward_here() == (2, 2)
     assert set(warehouse.ids()) == {"a", "b"}
     assert warehouse.committed() == 4
-    found = {letter.size_bytes: letter for letter in warehouse.dead_letters()}
+    found = {dead_letter.size_bytes: dead_letter for dead_letter in warehouse.dead_letters()}
     assert set(found) == {len(huge), len(doubled)}
-    assert {letter.reason for letter in found.values()} == {"too_large"}
+    assert {dead_letter.reason for dead_letter in found.values()} == {"too_large"}
     assert "at most 8,000,000 are accepted" in found[len(huge)].detail
 
 
@@ -245,12 +245,12 @@ def test_what_the_topic_takes_not_is_a_dead_letter_and_nothing_that_shared_its_b
     assert warehouse.forward_here() == (300, 1)
     assert set(warehouse.ids()) == set(names)
     assert warehouse.committed() == 301
-    (letter,) = warehouse.dead_letters()
-    assert (letter.reason, letter.size_bytes) == ("too_large", len(values[100]))
-    assert "driftline topics plan" in letter.detail
+    (dead_letter,) = warehouse.dead_letters()
+    assert (dead_letter.reason, dead_letter.size_bytes) == ("too_large", len(values[100]))
+    assert "driftline topics plan" in dead_letter.detail
 
 
-def test_what_is_refused_for_anything_but_its_size_ends_the_forwarder(kafka_broker: str) -> None:
+def test_a_permanent_error_other_than_size_ends_the_forwarder(kafka_broker: str) -> None:
     late = {"message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": "0"}
     warehouse = Warehouse(kafka_broker, late)
     warehouse.write([label("a"), label("b")])

@@ -54,8 +54,8 @@ def test_a_group_without_a_member_has_no_worker(settings: Settings) -> None:
     assert watch.check(EMPTY_GROUP_S + 1, 200) == []  # the member lives
     member.close()
     assert watch.check(EMPTY_GROUP_S + 2, 300) == []
-    [letter] = watch.check(2 * EMPTY_GROUP_S + 3, 400)
-    assert letter.kind == HEALTH_CE_TYPE
+    [dead_letter] = watch.check(2 * EMPTY_GROUP_S + 3, 400)
+    assert dead_letter.kind == HEALTH_CE_TYPE
 
 
 def test_a_problem_is_one_event_on_the_alerts_topic_which_readers_of_alerts_skip(

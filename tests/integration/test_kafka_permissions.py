@@ -59,13 +59,13 @@ def harness(kafka: PermittedKafka, redis_url: str) -> Iterator[MonitorHarness]:
 
 
 def granted(kafka: PermittedKafka, role: str, prefix: str) -> None:
-    """Grant what the table says, for topics of this prefix."""
+    """Grant the permissions of a role in `ROLES` on the topics of this prefix."""
     kafka.grant(
         role,
         [
-            Permission(OPERATION[letter], f"{prefix}.{SUFFIX[topic]}")
-            for topic, letters in ROLES[role].items()
-            for letter in letters
+            Permission(OPERATION[grant], f"{prefix}.{SUFFIX[topic]}")
+            for topic, grants in ROLES[role].items()
+            for grant in grants
         ]
         + [
             Permission(operation, f"{prefix}.{group}", group=True)

@@ -19,17 +19,17 @@ from stream_monitor.state.store import StoreUnavailable
 from tests.chaos.simulation import Topic
 from tests.integration.counting_worker import alert
 
-REFUSALS = 5
+REJECTIONS = 5
 
 
 class Full(RedisStateStore):
     """Out of memory for some writes."""
 
-    refusals = REFUSALS
+    rejections = REJECTIONS
 
     async def discard(self, key: str, fields: Sequence[str]) -> None:
-        if self.refusals:
-            self.refusals -= 1
+        if self.rejections:
+            self.rejections -= 1
             raise StoreUnavailable("OOM command not allowed")
         await super().discard(key, fields)
 
@@ -52,7 +52,7 @@ def test_an_alert_is_published_once_while_the_store_is_full(
         await carrier.flush()
         running.cancel()
         await store.close()
-        return store.refusals
+        return store.rejections
 
     assert asyncio.run(carried_out()) == 0
     assert sorted(topic.ids) == sorted(one.alert_id for one in alerts)

@@ -78,7 +78,7 @@ async def by_librdkafka(broker: str, topic: str, start: int) -> tuple[list[Consu
     return records, upto
 
 
-def told_of(records: list[ConsumerRecord]) -> list[tuple[ConsumerRecord, str]]:
+def records_and_kinds(records: list[ConsumerRecord]) -> list[tuple[ConsumerRecord, str]]:
     """Records without the message they came in, and who wrote each."""
     return [(msgspec.structs.replace(each, header_source=None), each.source) for each in records]
 
@@ -109,12 +109,12 @@ def test_batch_by_batch_the_same_records_are_read_from_anywhere(
     for start in (0, 1, *range(7, end, 29)):
         theirs = [record for record in records if record.offset >= start]
         ours, upto, n_batches = asyncio.run(by_batches(kafka_broker, topic, start))
-        assert told_of(ours) == told_of(theirs)
+        assert records_and_kinds(ours) == records_and_kinds(theirs)
         assert upto == end
         assert n_batches > 1 or start >= end - 50
 
 
-def test_a_position_outside_the_log_and_an_unreachable_broker_are_errors(
+def test_a_position_out_of_range_and_an_unreachable_broker_are_errors(
     kafka_broker: str, topic: str
 ) -> None:
     write(kafka_broker, topic)
@@ -140,7 +140,7 @@ def test_a_position_outside_the_log_and_an_unreachable_broker_are_errors(
     assert unanswered.kind == "other"
 
 
-def test_a_damaged_batch_is_refused_whatever_byte_it_is(kafka_broker: str, topic: str) -> None:
+def test_a_batch_with_any_damaged_byte_is_rejected(kafka_broker: str, topic: str) -> None:
     write(kafka_broker, topic)
 
     async def first() -> RawBatch:

@@ -180,7 +180,7 @@ def stop(worker: subprocess.Popen[bytes]) -> None:
     assert worker.wait(60) == 0
 
 
-def letters(first: int, last: int) -> list[bytes]:
+def values(first: int, last: int) -> list[bytes]:
     return [b"%c%d" % (97 + i % 23, i) for i in range(first, last)]
 
 
@@ -189,10 +189,10 @@ def test_a_killed_worker_loses_nothing_and_a_wiped_store_is_rebuilt_the_same(
 ) -> None:
     doomed, other = harness.start(), harness.start()
     eventually(lambda: len(harness.owners()) == 2, "both own partitions")
-    harness.produce(letters(0, 20_000))
+    harness.produce(values(0, 20_000))
     eventually(lambda: sum(harness.next_offsets().values()) > 0, "a first commit")
     doomed.kill()
-    harness.produce(letters(20_000, 40_000))
+    harness.produce(values(20_000, 40_000))
     heir = harness.start()
     former = harness.owners()
     eventually(lambda: bool(harness.owners() - former), "the heir owns partitions")
@@ -218,15 +218,15 @@ def test_a_killed_worker_loses_nothing_and_a_wiped_store_is_rebuilt_the_same(
 def test_a_worker_that_was_frozen_and_comes_back_counts_nothing_twice(
     harness: CountingHarness,
 ) -> None:
-    harness.produce(letters(0, 4_000))
+    harness.produce(values(0, 4_000))
     zombie = harness.start()
     eventually(lambda: harness.counts().total() == 4_000, "counted by the first")
     heir = harness.start()
     zombie.send_signal(signal.SIGSTOP)
-    harness.produce(letters(4_000, 8_000))
+    harness.produce(values(4_000, 8_000))
     eventually(lambda: harness.counts().total() == 8_000, "counted by the second")
     zombie.send_signal(signal.SIGCONT)
-    harness.produce(letters(8_000, 12_000))
+    harness.produce(values(8_000, 12_000))
     eventually(lambda: harness.counts().total() >= 12_000 and not harness.outbox(), "all counted")
     stop(zombie)
     stop(heir)
@@ -260,7 +260,7 @@ def test_a_static_member_restarts_without_a_rebalance(harness: CountingHarness) 
     stop(second)
 
 
-def test_refused_records_are_dead_letters_before_the_offset_passes_them(
+def test_rejected_records_are_dead_letters_before_the_offset_passes_them(
     harness: CountingHarness,
 ) -> None:
     harness.produce([b"bad" if i % 50 == 0 else b"good" for i in range(2_000)])
@@ -310,14 +310,14 @@ def test_transaction_markers_and_aborted_records_leave_no_gap(harness: CountingH
     assert harness.counts() == Counter({"t": 3 * 5 * PARTITIONS})
 
 
-def test_deleted_records_are_skipped_and_state_beyond_the_log_is_set_aside(
+def test_deleted_records_are_skipped_and_state_beyond_the_end_is_quarantined(
     harness: CountingHarness,
 ) -> None:
-    harness.produce(letters(0, 400))
+    harness.produce(values(0, 400))
     worker = harness.start(DRIFTLINE_KAFKA__TICK_AFTER_S="600")
     eventually(lambda: harness.counts().total() == 400, "counted")
     stop(worker)
-    harness.produce(letters(400, 800))
+    harness.produce(values(400, 800))
     for deleted in harness.admin.delete_records([TopicPartition(harness.events, 0, 150)]).values():
         deleted.result(20)
     harness.redis.hset(harness.key(1), "_next", 5_000)

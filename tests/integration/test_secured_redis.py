@@ -86,7 +86,7 @@ async def over_tls(url: str, folder: Path) -> None:
     server.close()
 
 
-def test_an_address_with_rediss_speaks_tls_and_believes_no_stranger(
+def test_a_rediss_address_uses_tls_and_verifies_the_certificate(
     secured: str, tmp_path: Path
 ) -> None:
     asyncio.run(over_tls(secured, tmp_path))

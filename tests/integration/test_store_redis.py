@@ -47,7 +47,7 @@ def evicting(redis_url: str) -> Iterator[str]:
         client.config_set("maxmemory-policy", before["maxmemory-policy"])
 
 
-def test_a_redis_that_may_evict_state_is_refused(evicting: str) -> None:
+def test_a_redis_that_may_evict_state_is_rejected(evicting: str) -> None:
     async def main() -> None:
         store = RedisStateStore(evicting)
         try:
@@ -130,10 +130,10 @@ def test_a_silent_redis_leaves_the_outcome_unknown() -> None:
 
 
 def test_no_script_writes_twice_and_nothing_uses_multi() -> None:
-    room = files("stream_monitor.state")
-    for script in room.joinpath("scripts").iterdir():
+    package = files("stream_monitor.state")
+    for script in package.joinpath("scripts").iterdir():
         code = [line.split("--")[0] for line in script.read_text("utf-8").splitlines()]
         writes = [line for line in code if re.search(r"'(HSET|HDEL|SET)'", line)]
         # the commit has two branches of one write each
         assert len(writes) == (2 if script.name == "commit.lua" else 1), script.name
-    assert "pipeline(" not in room.joinpath("redis_store.py").read_text("utf-8")
+    assert "pipeline(" not in package.joinpath("redis_store.py").read_text("utf-8")

@@ -108,10 +108,10 @@ def test_a_job_gives_up_when_labels_never_come(harness: TrainerHarness) -> None:
     harness.publish(200, turned=True)
     harness.start(DRIFTLINE_TRAINER__POLICY__GIVE_UP_AFTER_MS="100000")
 
-    refused = step_event(harness, 1, "declined")
+    declined = step_event(harness, 1, "declined")
 
-    assert refused.rule == "too_few_labels"
-    assert refused.numbers == {"labelled": 200, "min_labelled_events": 1_500}
+    assert declined.rule == "too_few_labels"
+    assert declined.numbers == {"labelled": 200, "min_labelled_events": 1_500}
 
 
 @pytest.mark.long
@@ -174,9 +174,9 @@ def test_a_person_looks_retrains_and_goes_back_without_a_trainer(harness: Traine
     assert (code, found["outcome"]) == (0, "rolled_back")
     assert harness.versions()[MODEL].version == "1"
 
-    code, said, _ = command(harness, "models", "promote", MODEL, "7")
+    code, output, _ = command(harness, "models", "promote", MODEL, "7")
     assert code == 1
-    assert "m@7 is not in the registry; stored versions: 1, 2" in said
+    assert "m@7 is not in the registry; stored versions: 1, 2" in output
 
 
 def test_in_manual_mode_a_person_promotes_with_the_command_of_the_proposal(

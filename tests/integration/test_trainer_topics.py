@@ -49,7 +49,7 @@ def context(kafka_broker: str, tmp_path: Path) -> TrainerContext:
     return context_from_settings(Settings(**settings))
 
 
-def make_anew(context: TrainerContext, topic: str) -> None:
+def recreate(context: TrainerContext, topic: str) -> None:
     """Delete the topic and create it again, as somebody who empties a cluster does."""
     client = context.kafka.client()
     admin = AdminClient(client)
@@ -95,7 +95,7 @@ def received(context: TrainerContext, n: int) -> int:
         return n_received(trainer)
 
 
-def test_a_position_beyond_the_end_goes_on_at_the_first_record(context: TrainerContext) -> None:
+def test_a_position_beyond_the_end_continues_at_the_first_record(context: TrainerContext) -> None:
     """A restored home, or a topic of before topic ids were recorded."""
     publish(context, 5)
     with closing(Database(context.data_dir)) as database, database.transaction() as rows:
@@ -106,22 +106,22 @@ def test_a_position_beyond_the_end_goes_on_at_the_first_record(context: TrainerC
         assert positions(database.rows, context.topics.alerts) == {0: 5}
 
 
-def test_of_a_topic_made_anew_no_alert_is_passed_over(context: TrainerContext) -> None:
+def test_no_alert_of_a_recreated_topic_is_skipped(context: TrainerContext) -> None:
     """It has more records than were read of the old one: no position looks wrong."""
     publish(context, 5)
     assert received(context, 5) == 5
-    make_anew(context, context.topics.alerts)
+    recreate(context, context.topics.alerts)
     publish(context, 9)
 
     assert received(context, 9) == 9
 
 
-def test_a_job_on_an_event_topic_made_anew_ends_and_says_so(context: TrainerContext) -> None:
+def test_a_job_on_a_recreated_event_topic_fails_with_the_reason(context: TrainerContext) -> None:
     with Trainer(context) as trainer:
         trainer.run_once()
     with closing(Database(context.data_dir)) as database, database.transaction() as rows:
         add_job(rows, job().to("asked", onset_offset=10, partition=0))
-    make_anew(context, context.topics.events)
+    recreate(context, context.topics.events)
 
     with Trainer(context) as trainer:
         trainer.run_once()

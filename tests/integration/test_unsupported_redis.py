@@ -52,7 +52,7 @@ def start(folder: Path, *options: str) -> tuple[ServerProcess, str]:
     return server, url
 
 
-def test_a_cluster_is_refused_with_what_to_use_instead(folder: Path) -> None:
+def test_a_redis_cluster_is_rejected_with_an_alternative(folder: Path) -> None:
     server, url = start(folder, "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     try:
         with pytest.raises(StoreMisconfigured, match=r"Redis Cluster.*Fix: .*standalone"):
@@ -61,7 +61,7 @@ def test_a_cluster_is_refused_with_what_to_use_instead(folder: Path) -> None:
         server.stop()
 
 
-def test_a_sentinel_is_refused_with_what_to_ask_it(folder: Path) -> None:
+def test_a_sentinel_is_rejected_with_the_command_to_query_it(folder: Path) -> None:
     (folder / "sentinel.conf").write_text("")
     port = free_port()
     command = [str(binary()), str(folder / "sentinel.conf"), "--port", str(port), "--sentinel"]
@@ -120,7 +120,7 @@ def test_a_value_of_another_type_at_our_key_is_named(redis_url: str) -> None:
         assert client.get(key) == b"mine"
 
 
-def test_a_hash_of_somebody_else_at_our_key_is_named_and_left_alone(redis_url: str) -> None:
+def test_a_foreign_hash_at_a_state_key_is_reported_and_kept(redis_url: str) -> None:
     key = partition_key(f"foreign-{uuid.uuid4().hex}", 0)
     with redis.Redis.from_url(redis_url) as client:
         client.hset(key, "name", "mine")

@@ -68,7 +68,7 @@ def test_a_fit_finds_the_factory_and_nothing_else_in_the_working_directory(folde
     assert executed(folder) == []
 
 
-def test_a_factory_that_is_named_as_an_installed_package_is_refused_by_name(folder: Path) -> None:
+def test_a_factory_with_the_name_of_an_installed_package_is_rejected(folder: Path) -> None:
     failed = fit(
         "trainer:make",
         frame(),

@@ -103,8 +103,8 @@ class TrainerHarness:
             event = inference_event(
                 name, {"a": row[0], "b": row[1]}, score, model=MODEL, time_ms=time_ms
             )
-            told = Label(id=name, model=MODEL, label=truth, time_ms=time_ms + 500)
-            records: list[Event] = [event, told] if labels else [event]
+            outcome = Label(id=name, model=MODEL, label=truth, time_ms=time_ms + 500)
+            records: list[Event] = [event, outcome] if labels else [event]
             for record in records * (2 if twice else 1):
                 producer.produce(
                     self.topics.events,
@@ -197,8 +197,8 @@ class TrainerHarness:
 
     def events(self) -> list[RetrainEvent]:
         """Retrain events, without repeats of an id."""
-        told = self._read(self.topics.retrain, RetrainEvent)
-        return list({event.id: event for event in told}.values())
+        found = self._read(self.topics.retrain, RetrainEvent)
+        return list({event.id: event for event in found}.values())
 
     def steps(self, number: int) -> list[str]:
         """Steps that one alert caused."""

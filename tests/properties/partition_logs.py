@@ -240,19 +240,19 @@ def run(
     monitor = PartitionMonitor(TOPIC, 0, spec)
     fields: dict[str, bytes] = {}
     alerts: list[DriftAlert] = []
-    letters: list[DeadLetter] = []
+    dead_letters: list[DeadLetter] = []
     windows: list[ClosedWindow] = []
     for start, end in pairwise(sorted({0, len(records), *cuts})):
         seen = monitor.observe(batch_of(records[start:end]))
         alerts += seen.alerts
-        letters += seen.dead_letters
+        dead_letters += seen.dead_letters
         windows += seen.windows
         if restart or end == len(records):
             store(fields, monitor.changes())
         if restart:
             monitor = PartitionMonitor.restore(TOPIC, 0, spec, fields)
     windows.sort(key=lambda w: (w.closed_offset, w.model, w.version, w.start_ms))
-    return alerts, letters, windows, state_of(fields)
+    return alerts, dead_letters, windows, state_of(fields)
 
 
 def store(fields: dict[str, bytes], changes: dict[str, bytes]) -> None:

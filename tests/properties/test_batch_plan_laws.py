@@ -66,7 +66,9 @@ def test_every_record_is_in_one_segment_at_its_place(log: list[DecodedRecord]) -
 
 
 @given(logs())
-def test_a_segment_lies_in_one_chunk_and_ends_at_a_barrier(log: list[DecodedRecord]) -> None:
+def test_a_micro_batch_lies_in_one_chunk_and_ends_at_a_control_record(
+    log: list[DecodedRecord],
+) -> None:
     for micro_batch in split_micro_batches(log, CHUNK):
         assert micro_batch.first_offset // CHUNK == micro_batch.last_offset // CHUNK
         inside = {micro_batch.first_offset, micro_batch.last_offset}

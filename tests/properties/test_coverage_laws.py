@@ -211,7 +211,7 @@ def check_reported(
             assert one_for_all or forgotten or (model, version, key.reason) in reported
 
 
-def test_the_histories_reach_the_reasons_that_the_log_alone_can_give() -> None:
+def test_the_histories_reach_the_reasons_that_records_alone_can_give() -> None:
     """A law about nothing would say nothing."""
     every = [
         Step("events", "m", "1", 0, 310),

@@ -1,4 +1,4 @@
-"""Decoding is total, and a record is an entry or refused, never both and never neither."""
+"""Decoding is total, and a record is an entry or rejected, never both and never neither."""
 
 from __future__ import annotations
 
@@ -77,21 +77,21 @@ def test_any_bytes_give_an_entry_or_a_dead_letter(
     decoded = decode(RecordBatch("t", 0, "e", 0, len(rows), records), Limits())
 
     accepted = [record.offset for record, _ in decoded.entries]
-    refused = [letter.offset for letter in decoded.dead_letters]
+    rejected = [dead_letter.offset for dead_letter in decoded.dead_letters]
     assert accepted == sorted(accepted)
-    assert refused == sorted(refused)
-    assert sorted(accepted + refused) == list(range(len(rows)))
+    assert rejected == sorted(rejected)
+    assert sorted(accepted + rejected) == list(range(len(rows)))
     assert [record.offset for record, _ in decoded.all()] == list(range(len(rows)))
     for record, event in decoded.entries:
         assert 0 <= event.time_ms <= record.timestamp_ms + 300_000
         assert invalid_name_reason(getattr(event, "model", "m")) is None
-    for letter in decoded.dead_letters:
-        assert letter.reason
-        letter.detail.encode()
+    for dead_letter in decoded.dead_letters:
+        assert dead_letter.reason
+        dead_letter.detail.encode()
 
 
 @given(RECORDS, st.integers(0, 8))
-def test_where_a_batch_is_cut_does_not_change_what_is_refused(
+def test_rejections_do_not_depend_on_batch_boundaries(
     rows: list[tuple[str | None, bytes | None, int]], cut: int
 ) -> None:
     records = [

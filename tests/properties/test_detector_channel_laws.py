@@ -125,7 +125,7 @@ def test_the_position_is_the_event_that_completed_the_block(seed: int) -> None:
 
 @settings(max_examples=examples(200))
 @given(seed=st.integers(0, 100), data=st.data())
-def test_a_damaged_series_state_is_refused_or_usable(seed: int, data: st.DataObject) -> None:
+def test_a_damaged_signal_state_is_rejected_or_usable(seed: int, data: st.DataObject) -> None:
     transform = Transform(reference("numeric"))
     detectors = SignalDetectors(reference("numeric"), transform, ARL0)
     detectors.observe(transform.apply(values("numeric", seed, 333)))
@@ -141,7 +141,7 @@ def test_a_damaged_series_state_is_refused_or_usable(seed: int, data: st.DataObj
 
 
 @pytest.mark.parametrize(("count", "total"), [(8, 0), (-1, 0), (1, 1 << 40)])
-def test_an_impossible_channel_state_is_refused(count: int, total: int) -> None:
+def test_an_impossible_channel_state_is_rejected(count: int, total: int) -> None:
     fitted = reference("numeric").channels[0]
     state = Channel(fitted, ARL0).snapshot()
     with pytest.raises(CorruptState):

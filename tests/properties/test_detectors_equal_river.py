@@ -134,7 +134,7 @@ def test_an_adwin_stored_at_its_detection_starts_over_at_the_next_update() -> No
 
 @settings(max_examples=examples(300))
 @given(seed=seeds, data=st.data())
-def test_a_damaged_adwin_state_is_refused_or_consistent_and_never_panics(
+def test_a_damaged_adwin_state_is_rejected_or_consistent_and_never_panics(
     seed: int, data: st.DataObject
 ) -> None:
     adwin = Adwin(new(0.01, CLOCK))
@@ -190,13 +190,13 @@ def valid_state() -> AdwinState:
     ],
     ids=str,
 )
-def test_an_impossible_adwin_state_is_refused(change: dict[str, Any]) -> None:
+def test_an_impossible_adwin_state_is_rejected(change: dict[str, Any]) -> None:
     with pytest.raises(CorruptState):
         load(msgspec.structs.replace(valid_state(), **change), 0.01)
 
 
 @pytest.mark.parametrize("data", [None, [], [1] * 8, ["a"] * 9, {"n": 1}, [float("nan")] * 9])
-def test_an_impossible_page_hinkley_state_is_refused(data: Any) -> None:
+def test_an_impossible_page_hinkley_state_is_rejected(data: Any) -> None:
     with pytest.raises(CorruptState):
         decode_part(msgspec.msgpack.encode(data), PageHinkleyState)
 

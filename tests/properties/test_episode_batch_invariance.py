@@ -101,7 +101,7 @@ def test_the_unit_rule_does_not_depend_on_batch_cuts_or_restarts(
 
 
 @given(seed=st.integers(0, 10_000), at=cuts, restart=st.booleans())
-def test_what_became_invalid_explains_the_same_however_the_log_is_cut(
+def test_missing_value_adjustment_does_not_depend_on_batch_boundaries(
     seed: int,
     at: list[int],
     restart: bool,  # noqa: FBT001
@@ -110,8 +110,8 @@ def test_what_became_invalid_explains_the_same_however_the_log_is_cut(
     raw = rng.standard_normal(1200)
     raw[200:800][raw[200:800] < rng.uniform(-1.5, 0.5)] = np.nan
     raw[600:700] += rng.uniform(0, 1)
-    stuck = int(rng.integers(200, 1100))
-    raw[stuck : stuck + int(rng.integers(0, 100))] = 0.5
+    constant = int(rng.integers(200, 1100))
+    raw[constant : constant + int(rng.integers(0, 100))] = 0.5
     where = np.arange(len(raw), dtype=np.int64)
 
     def new() -> MonitoredSignal:

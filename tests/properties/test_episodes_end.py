@@ -28,7 +28,7 @@ from tests.hypothesis_profiles import examples
 
 TOPIC: Final = "driftline.events.v1"
 N_REFERENCE: Final = 4_000
-N_QUIET, N_WRONG, N_AFTER = 300, 700, 3_000
+N_STATIONARY, N_WRONG, N_AFTER = 300, 700, 3_000
 TROUBLES: Final = (
     "shift",
     "wider",
@@ -148,7 +148,7 @@ class Scene:
 def test_when_all_is_as_it_was_nothing_is_open(seed: int, troubles: set[str]) -> None:
     """What begins afterwards, by chance, is another matter: the budget allows for it."""
     scene = Scene(seed)
-    scene.live(N_QUIET)
+    scene.live(N_STATIONARY)
     scene.live(N_WRONG, troubles)
     back = scene.offset
     scene.live(N_AFTER)
@@ -162,7 +162,7 @@ def test_when_all_is_as_it_was_nothing_is_open(seed: int, troubles: set[str]) ->
 def test_each_of_these_problems_is_reported_and_ends(trouble: str) -> None:
     """Else the law above would be about nothing."""
     scene = Scene(1)
-    scene.live(N_QUIET)
+    scene.live(N_STATIONARY)
     scene.live(N_WRONG, {trouble})
     assert scene.open
     scene.live(N_AFTER)
@@ -172,7 +172,7 @@ def test_each_of_these_problems_is_reported_and_ends(trouble: str) -> None:
 
 def test_status_shows_the_recovery_of_an_episode_and_its_user() -> None:
     scene = Scene(2)
-    scene.live(N_QUIET)
+    scene.live(N_STATIONARY)
     scene.live(N_WRONG, {"shift"})
     (episode,) = {a.episode_id for a in scene.open.values() if a.series == "feature/fare"}
     scene.take(

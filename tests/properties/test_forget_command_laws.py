@@ -92,19 +92,23 @@ def test_a_forgotten_model_changes_no_law_of_cuts(seed: int, cuts: list[int], or
 
 @few
 @given(seed=seeds, cuts=some_cuts)
-def test_nothing_of_it_stays_and_nobody_noticed(seed: int, cuts: list[int]) -> None:
+def test_the_drill_leaves_nothing_behind_and_changes_no_other_model(
+    seed: int, cuts: list[int]
+) -> None:
     plain = log_of(seed)
     records = with_drill(seed, plain)
     undisturbed = whole(seed)
 
-    alerts, letters, windows, state = run(
+    alerts, dead_letters, windows, state = run(
         records, [cut % len(records) for cut in cuts], restart=True
     )
 
     assert SHADOW.encode() not in state
     assert [alert for alert in alerts if alert.model != SHADOW] == undisturbed[0]
     its_own = {record.offset for record in records} - {record.offset for record in plain}
-    assert [letter for letter in letters if letter.offset not in its_own] == undisturbed[1]
+    assert [
+        dead_letter for dead_letter in dead_letters if dead_letter.offset not in its_own
+    ] == undisturbed[1]
     assert [window for window in windows if window.model != SHADOW] == undisturbed[2]
 
 
@@ -148,11 +152,13 @@ def test_only_shadows_are_forgotten(model: str) -> None:
     last = records[-1]
     order = record_at(last.offset + 1, last.timestamp_ms, forgetting(model))
 
-    alerts, letters, _, state = run([*records, order], [])
+    alerts, dead_letters, _, state = run([*records, order], [])
 
     expected = run(records, [])
     assert alerts == expected[0]
-    assert [letter.reason for letter in letters[len(expected[1]) :]] == ["invalid_command"]
+    assert [dead_letter.reason for dead_letter in dead_letters[len(expected[1]) :]] == [
+        "invalid_command"
+    ]
     assert state.count(b"model|churn") == expected[3].count(b"model|churn")
 
 

@@ -135,15 +135,15 @@ def test_every_record_is_accounted_for(rows: list[Row], spec: LabelSpec) -> None
     labels = LabelJoin(spec)
     events, truths = split(rows)
     joined = labels.observe(events, truths)
-    tally = labels.counts
-    paired = tally.joined - tally.self_contained
+    of = labels.counts
+    paired = of.joined - of.self_contained
 
-    assert tally.joined == len(joined)
+    assert of.joined == len(joined)
     # A pair is two records.  A prediction overtaken by a label that brought one along is no pair.
-    counted = 2 * paired + tally.self_contained + labels.pending + labels.early
-    counted += tally.expired + tally.unmatched + tally.repeated
-    counted += tally.sampled_out + tally.labels_sampled_out
-    assert 0 <= len(rows) - counted <= tally.self_contained
+    counted = 2 * paired + of.self_contained + labels.pending + labels.early
+    counted += of.expired + of.unmatched + of.repeated
+    counted += of.sampled_out + of.labels_sampled_out
+    assert 0 <= len(rows) - counted <= of.self_contained
     if spec is TIGHT:
         assert labels.pending + labels.early <= spec.max_pending + CHUNK
 

@@ -95,17 +95,17 @@ def test_the_logs_of_these_laws_hold_drift_recovery_and_damage() -> None:
     seen_kinds: set[str | None] = set()
     reasons: set[str] = set()
     explained: set[str] = set()
-    letters = windows = estimated = suppressed = rested = 0
+    dead_letters = windows = estimated = suppressed = rested = 0
     for seed in range(9):
         alerts, dead, closed, state = whole(seed)
         phases |= {alert.phase for alert in alerts}
         seen_kinds.update(
             *((alert.kind, alert.series, alert.cause, alert.channel) for alert in alerts)
         )
-        reasons |= {letter.reason for letter in dead}
+        reasons |= {dead_letter.reason for dead_letter in dead}
         suppressed += msgspec.json.decode(state)["counters"]["suppressed"]
         rested += sum("Suppressed by the cooldown" in alert.explanation for alert in alerts)
-        letters += len(dead)
+        dead_letters += len(dead)
         windows += len(closed)
         explained |= {alert.kind for alert in alerts if alert.estimated_after is not None}
         estimated += sum(window.estimated_loss is not None for window in closed)
@@ -117,14 +117,14 @@ def test_the_logs_of_these_laws_hold_drift_recovery_and_damage() -> None:
     assert {"data", "prediction", "concept", "relation/age~visits", "constant"} <= seen_kinds
     assert {"coverage/warming_up", "coverage", "rejected", "rejected/malformed_json"} <= seen_kinds
     assert {"silence", "volume", "outage", "delay"} <= seen_kinds
-    assert letters > 50
+    assert dead_letters > 50
     assert windows > 10
     assert explained == {"prediction", "concept"}
     assert estimated > 10
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_alert_ids_are_unique_and_belong_to_the_log(seed: int) -> None:
+def test_alert_ids_are_unique_and_a_function_of_the_partition(seed: int) -> None:
     records = log_of(seed)
     alerts, _, _, _ = whole(seed)
     offsets = {record.offset for record in records}

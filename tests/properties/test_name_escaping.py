@@ -97,7 +97,7 @@ def test_no_two_models_share_a_routing_key(models: list[tuple[str, int]]) -> Non
 
 
 @given(NAMES)
-def test_a_name_is_a_file_that_no_system_refuses(name: str) -> None:
+def test_an_escaped_name_is_a_valid_file_name_on_every_system(name: str) -> None:
     file = file_name(name)
     assert len(file) <= 200
     assert "/" not in file
@@ -127,7 +127,7 @@ def _series(what: tuple[str, ...]) -> str:
 
 
 @given(st.lists(SERIES, min_size=2, max_size=2, unique=True))
-def test_no_two_series_of_a_version_are_called_alike(pair: list[tuple[str, ...]]) -> None:
+def test_series_names_of_a_version_are_unique(pair: list[tuple[str, ...]]) -> None:
     one, other = map(_series, pair)
     assert one != other
 

@@ -114,11 +114,11 @@ def test_a_value_that_repeats_is_found_within_ten_occurrences(value: float, shar
         values = np.exp(rng.normal(3, 2, round(15 / share)))
         where = rng.random(len(values)) < share
         values[where] = value
-        ((phase, offset, says), *_) = of_range(reported(series, values))
+        ((phase, offset, explanation), *_) = of_range(reported(series, values))
         assert phase == "started"
         assert int(where[: offset + 1].sum()) <= 10
-        assert says is not None
-        assert f"% of values are {value:g}" in says
+        assert explanation is not None
+        assert f"% of values are {value:g}" in explanation
 
 
 @pytest.mark.parametrize("share", [0.04, 0.02])
@@ -205,7 +205,7 @@ def test_a_population_that_moved_is_drift_and_no_odd_values(shift: float, spread
     assert {d.check for d in findings} == {"data"}
 
 
-def test_drift_beside_odd_values_is_judged_by_the_others() -> None:
+def test_drift_next_to_out_of_range_values_is_measured_on_the_others() -> None:
     rng = np.random.default_rng(6)
     odd = rng.normal(50, 10, 12_000)
     odd[::10] = -999.0

@@ -103,11 +103,11 @@ def test_a_repeated_announcement_changes_nothing(seed: int) -> None:
     once, again = (moving_log(seed, repeats=repeats) for repeats in (False, True))
     end = once[-1].offset
 
-    told_once, *_, state_once = run(once, [])
-    told_again, *_, state_again = run(again, [])
+    reported_once, *_, state_once = run(once, [])
+    reported_again, *_, state_again = run(again, [])
     first, second = msgspec.json.decode(state_once), msgspec.json.decode(state_again)
 
-    assert [alert for alert in told_again if alert.decided_offset <= end] == told_once
+    assert [alert for alert in reported_again if alert.decided_offset <= end] == reported_once
     assert second["topology"] == first["topology"]
     assert second["counters"]["duplicate"] == first["counters"]["duplicate"] + len(again) - len(
         once

@@ -47,8 +47,8 @@ def test_the_sentence_is_about_the_rest() -> None:
     first: SignalDecision = next(d for d in findings if d.decision.suspicion.channel != "location")
     decision, reference = first.decision, series.reference
     mean = reference.centre + reference.scale * decision.total / decision.n_events / FIXED_POINT
-    says = signal_message(SignalScope("data", "amount", "1"), "data", reference, decision, mean)
-    assert says.startswith("`amount`: mean of values other than 0 ")
+    message = signal_message(SignalScope("data", "amount", "1"), "data", reference, decision, mean)
+    assert message.startswith("`amount`: mean of values other than 0 ")
 
 
 @pytest.mark.parametrize("mass", [0.0, 5.0, 20.0])

@@ -64,7 +64,7 @@ def test_whatever_is_sent_is_valid_or_not_and_stays_in_range(kind: str, column: 
 @pytest.mark.parametrize("kind", KINDS)
 @law
 @given(column=st.lists(anything, max_size=12))
-def test_a_value_is_judged_alike_alone_and_beside_any_others(kind: str, column: list[Any]) -> None:
+def test_a_value_is_validated_the_same_alone_and_among_others(kind: str, column: list[Any]) -> None:
     together = transform(kind).apply(column)
     alone = [transform(kind).apply([value]) for value in column]
 

@@ -201,7 +201,7 @@ def test_an_announcement_takes_a_place_from_made_up_names_however_busy() -> None
     assert known(monitor) == {"1", "2", "9"}
 
 
-def test_a_newcomer_takes_a_place_only_from_one_that_is_idle() -> None:
+def test_a_new_version_evicts_only_an_idle_one() -> None:
     busy: list[Event | tuple[Event, int]] = [event(i, str(i)) for i in range(CAP)]
 
     over = after(*busy, (event(7, "7"), IDLE - 1))
@@ -227,7 +227,7 @@ def test_the_champion_never_gives_way_and_an_announced_one_not_while_it_has_even
     }
 
 
-def test_forty_made_up_names_evict_nobody_who_has_events() -> None:
+def test_forty_made_up_names_evict_no_model_that_has_events() -> None:
     log: list[Event | tuple[Event, int]] = [update("u1", "1")]
     for i in range(400):
         log += [(event(i, "1"), i * 1000), (event(i, f"made-up-{i % 40}"), i * 1000)]
@@ -257,7 +257,7 @@ def test_versions_named_by_hash_are_each_watched_with_hours_between() -> None:
     assert reasons(monitor) == {"warming_up": 40 * MIN_EVENTS, "watched": 40 * 50}
 
 
-def test_a_version_that_comes_back_goes_on_or_warms_up_where_it_gave_its_place_up() -> None:
+def test_a_returning_version_continues_or_warms_up_if_it_was_evicted() -> None:
     log: list[Event | tuple[Event, int]] = [update("u1", "1"), update("u2", "2")]
     log += [event(i, "1") for i in range(20)]
 
@@ -303,7 +303,7 @@ def test_an_update_that_does_not_read_takes_no_place() -> None:
     assert monitor.counters.dead_lettered == 1
 
 
-def test_labels_take_no_place_from_anybody() -> None:
+def test_labels_evict_no_version() -> None:
     models = [event(i, "1", model=f"m{i}") for i in range(CAP)]
     label = Label(id="x", model="other", label=1, time_ms=0)
 
@@ -323,9 +323,9 @@ def test_an_update_is_a_repeat_however_late_it_comes_again(again: str, restart: 
     before = run(records[:-1], [], spec=SPEC)
     cuts = [len(records) - 1] if restart else []
 
-    alerts, letters, windows, state = run(records, cuts, restart=restart, spec=SPEC)
+    alerts, dead_letters, windows, state = run(records, cuts, restart=restart, spec=SPEC)
 
-    assert (alerts, letters, windows) == before[:3]
+    assert (alerts, dead_letters, windows) == before[:3]
     now, then = msgspec.json.decode(state), msgspec.json.decode(before[3])
     assert now["counters"] == {**then["counters"], "duplicate": 1}
     for of_seen in [name for name in now.keys() | then.keys() if name.startswith("seen|")]:

@@ -88,10 +88,10 @@ def drop_carrier(frame: Any) -> Any:
 
 
 class Nonsense(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
-    """A classifier that learns nothing and says ``says``."""
+    """A classifier that learns nothing and says ``output``."""
 
-    def __init__(self, says: str = "nan") -> None:
-        self.says = says
+    def __init__(self, output: str = "nan") -> None:
+        self.output = output
 
     def fit(self, frame: Any, labels: Any) -> Any:  # noqa: ARG002
         self.classes_ = np.unique(labels)
@@ -101,13 +101,13 @@ class Nonsense(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn
         return self.predict_proba(frame)
 
     def predict_proba(self, frame: Any) -> Any:
-        if self.says == "raises":
+        if self.output == "raises":
             message = "cannot predict"
             raise ArithmeticError(message)
         return np.full((len(frame), 2), np.nan)
 
 
-def says_nan() -> Any:
+def returns_nan() -> Any:
     return Nonsense("nan")
 
 

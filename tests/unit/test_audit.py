@@ -67,13 +67,13 @@ def _log(monkeypatch: pytest.MonkeyPatch) -> None:
         (0, command("resolve")),
         (0, update("u3", "2", moved_from=1)),
     )
-    letter = dead_letter(9, topic=LOG, reason="unknown_episode", detail="not open", size_bytes=1)
+    rejected = dead_letter(9, topic=LOG, reason="unknown_episode", detail="not open", size_bytes=1)
     use_fake_topics(
         monkeypatch,
         {
             LOG: log,
             "driftline.dead-letters.v1": records(
-                msgspec.json.encode(letter), kind=DEAD_LETTER_CE_TYPE
+                msgspec.json.encode(rejected), kind=DEAD_LETTER_CE_TYPE
             ),
         },
     )
@@ -109,7 +109,7 @@ def test_people_read_a_line_each() -> None:
 
 
 @pytest.mark.usefixtures("_log")
-def test_since_and_a_model_nobody_changed() -> None:
+def test_since_and_a_model_without_changes() -> None:
     assert CliRunner().invoke(app, ["audit", "fraud", "--since", "1h"]).stdout == ""
     done = CliRunner().invoke(app, ["audit", "nobody", "--json"])
     assert [json.loads(line)["description"] for line in done.stdout.splitlines()] == [

@@ -75,7 +75,7 @@ def test_more_weeks_than_can_be_counted_are_still_a_budget() -> None:
     assert math.isfinite(arl0_per_detector(profile(), most))
 
 
-def test_detectors_relations_and_explanation_have_the_same_one() -> None:
+def test_detectors_correlations_and_explain_use_the_same_budget() -> None:
     budget, reference = Budget(per_weeks=2.0), profile(70_000.0)
     watched = VersionMonitor("t", 0, reference, budget, EpisodePolicy(), 1_000)
     per_events = VersionMonitor(

@@ -39,11 +39,11 @@ def test_a_feature_with_many_categories_has_one() -> None:
 def test_five_points_that_change_places_are_found_and_nothing_is_found_where_none_do() -> None:
     stream = Stream("5 categories")
     found = delays(stream, SWAP, 15, 0, 20_000, seed=3)
-    quiet = false_alerts(stream, 2, 200_000, 0, seed=3)
+    stationary = false_alerts(stream, 2, 200_000, 0, seed=3)
 
     assert found.median is not None
     assert found.median <= 4000
-    assert quiet.signals <= quiet.allowed
+    assert stationary.signals <= stationary.allowed
 
 
 def test_a_change_near_the_least_effect_still_becomes_an_episode() -> None:

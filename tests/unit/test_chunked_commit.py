@@ -43,7 +43,7 @@ def alive(stored: Fields) -> Fields:
 
 
 @given(commits=st.lists(st.tuples(fields, st.integers(0, 8)), max_size=6))
-def test_whoever_dies_between_two_writes_leaves_a_hash_that_reads_the_same(
+def test_a_crash_between_two_writes_leaves_a_hash_that_reads_the_same(
     commits: list[tuple[Fields, int]],
 ) -> None:
     stored: Fields = {}
@@ -66,7 +66,7 @@ def test_whoever_dies_between_two_writes_leaves_a_hash_that_reads_the_same(
         chunked_fields = merge_chunks(loaded(stored)).chunked_fields  # what the next owner finds
 
 
-def test_a_bundle_that_does_not_read_back_is_corrupt() -> None:
+def test_a_chunk_that_does_not_decode_is_corrupt_state() -> None:
     written, chunked_fields = split_into_chunks({f"s:{i}": b"1" for i in range(9)})
     first = chunked_fields.chunks[0]
     blob = written[first]

@@ -82,7 +82,7 @@ def test_an_unreachable_server_is_exit_code_four_with_a_fix() -> None:
 
 
 @pytest.mark.usefixtures("short_kafka_timeouts")
-def test_a_replay_of_a_topic_nobody_serves_is_no_wrong_usage() -> None:
+def test_a_replay_from_an_unreachable_broker_is_no_usage_error() -> None:
     result = run.invoke(app, ["replay", "topic:x", "--bootstrap-servers", NOWHERE])
     assert result.exit_code == EXIT_UNREACHABLE
     assert "Kafka does not answer" in result.output

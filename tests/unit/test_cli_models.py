@@ -186,7 +186,7 @@ def test_a_damaged_manifest_is_explained(data_dir: Path) -> None:
     assert "1.json is not a manifest" in result.stderr
 
 
-def test_aliases_say_who_serves_and_who_was_judged_last(data_dir: Path) -> None:
+def test_aliases_name_the_champion_and_the_latest_challenger(data_dir: Path) -> None:
     with contextlib.closing(Database(data_dir)) as database, database.transaction() as rows:
         set_champion(rows, Champion("flights", "1", "ab", 0, "enlist"))
         add_job(rows, JOB)
@@ -220,7 +220,7 @@ def test_a_challenger_that_won_is_none(data_dir: Path, outcome: Outcome) -> None
         ("retrain flights --now --factory a:b", "no champion of 'flights'", "models register"),
     ],
 )
-def test_a_request_that_cannot_be_met_says_why_and_what_to_do(
+def test_an_impossible_request_fails_with_the_reason_and_a_fix(
     data_dir: Path, words: str, why: str, fix: str
 ) -> None:
     result = run.invoke(app, [*words.split(), "--data-dir", str(data_dir)])

@@ -64,7 +64,7 @@ def test_times_in_seconds_give_the_events_per_week_too(training: str) -> None:
 @pytest.mark.parametrize(
     "text", ["tenure", "tenure=much", "tenure=-1", "tenure=nan", "ternure=1", "label=1"]
 )
-def test_what_is_no_importance_is_refused(training: str, text: str) -> None:
+def test_an_invalid_importance_is_rejected(training: str, text: str) -> None:
     code, output = build(training, text)
 
     assert code == EXIT_USAGE

@@ -18,18 +18,18 @@ def events(source: str, behind_ms: int, n: int = MIN_EVENTS) -> list[Timestamped
 
 
 @pytest.mark.parametrize(
-    ("behind_ms", "says"),
+    ("behind_ms", "expected"),
     [
         (HOUR_MS, "event times of /host/churn are 60 min before the append times"),
         (-HOUR_MS, "event times of /host/churn are 60 min after the append times"),
         (14 * HOUR_MS, "are 14 h before the append times"),  # a time zone that was left out
     ],
 )
-def test_a_producer_whose_clock_is_off_is_named(behind_ms: int, says: str) -> None:
+def test_a_producer_whose_clock_is_off_is_named(behind_ms: int, expected: str) -> None:
     found = check_clocks([*events("/host/churn", behind_ms), *events("/well", 200)], NOW_MS)
 
     assert [each.level for each in found] == ["warning"]
-    assert says in found[0].found
+    assert expected in found[0].found
     assert found[0].fix
 
 

@@ -79,7 +79,7 @@ def test_a_column_is_a_feature_of_the_same_name() -> None:
 
 
 @pytest.mark.parametrize("column", ["", "x" * 257, "line\nbreak"])
-def test_a_column_whose_name_the_log_does_not_take_is_named(column: str) -> None:
+def test_a_column_with_an_invalid_feature_name_is_reported(column: str) -> None:
     with pytest.raises(SourceError, match=r"^column: .* is not a valid name: it "):
         layout(**{column: WATCHED})
 

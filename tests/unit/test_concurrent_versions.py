@@ -215,7 +215,7 @@ def test_without_an_announcement_another_versions_events_supersede() -> None:
     assert log.again(range(0, len(log.records), 50)) == log.alerts
 
 
-def test_a_rollback_goes_on_with_its_state() -> None:
+def test_a_version_after_a_rollback_continues_with_its_state() -> None:
     log = Log()
     log.write(announced("1"))
     log.events(600, ["1"])
@@ -229,7 +229,7 @@ def test_a_rollback_goes_on_with_its_state() -> None:
     assert (alert.version, alert.champion) == ("1", None)
 
 
-def test_labels_that_come_when_a_version_is_idle_are_judged_and_what_they_open_ends() -> None:
+def test_labels_of_an_idle_version_are_compared_and_their_episodes_end() -> None:
     log = Log()
     log.write(announced("1"))
     log.events(600, ["1"])

@@ -29,18 +29,18 @@ from tests.builders import batch_of, inference_event, record_of
         ("a-b", "a\u2013b"),
     ],
 )
-def test_twins_are_named(one: str, other: str) -> None:
+def test_confusable_names_are_reported(one: str, other: str) -> None:
     assert confusable_groups([one, other, one]) == [tuple(sorted((one, other)))]
 
 
-def test_different_names_are_no_twins() -> None:
+def test_different_names_are_not_confusable() -> None:
     assert (
         confusable_groups(["age", "wage", "ages", "f2", "f3", "f4", "größe", "maße", "猫", "犬"])
         == []
     )
 
 
-def test_the_doctor_names_models_and_features_that_look_alike() -> None:
+def test_doctor_reports_models_and_features_with_confusable_names() -> None:
     events = [
         inference_event(
             f"e{i}",

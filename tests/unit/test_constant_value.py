@@ -24,7 +24,7 @@ def ints(*values: int) -> Ints:
     return np.array(values, dtype=np.int64)
 
 
-def test_a_stuck_sensor_is_one_alert_of_quality_until_it_moves_again() -> None:
+def test_a_constant_sensor_is_one_quality_alert_until_it_moves_again() -> None:
     rng = np.random.default_rng(1)
     normal = [50 + 10 * rng.standard_normal(n) for n in (N, 3_000, 4_000)]
 
@@ -42,7 +42,7 @@ def test_a_stuck_sensor_is_one_alert_of_quality_until_it_moves_again() -> None:
 
 
 @pytest.mark.parametrize("share", [0.7, 0.95])
-def test_a_feature_that_is_mostly_zero_is_not_stuck(share: float) -> None:
+def test_a_feature_that_is_mostly_zero_is_not_constant(share: float) -> None:
     rng = np.random.default_rng(2)
     first, then = (
         np.where(rng.random(n) < share, 0.0, rng.exponential(size=n)) for n in (N, 200_000)
@@ -51,7 +51,7 @@ def test_a_feature_that_is_mostly_zero_is_not_stuck(share: float) -> None:
     assert alerts_of(first, then) == []
 
 
-def test_a_slow_sensor_that_repeats_its_value_is_not_stuck() -> None:
+def test_a_slow_sensor_that_repeats_its_value_is_not_constant() -> None:
     rng = np.random.default_rng(3)
     values = np.repeat(rng.standard_normal(4_000), rng.integers(20, 60, 4_000))
 
@@ -63,11 +63,11 @@ def test_a_slow_sensor_that_repeats_its_value_is_not_stuck() -> None:
 
 def test_correlations_ignore_a_constant_feature() -> None:
     rng = np.random.default_rng(4)
-    stuck = pair(rng, 6_000, 0.6)
-    stuck["a"] = np.full(6_000, 0.1)
+    constant = pair(rng, 6_000, 0.6)
+    constant["a"] = np.full(6_000, 0.1)
 
     watched = version_of(profile(pair(rng, N, 0.6)))
-    alerts = watched.observe(batch_of(stuck))[1]
+    alerts = watched.observe(batch_of(constant))[1]
 
     assert [(a.series, a.cause) for a in alerts] == [("feature/a", "constant")]
 

@@ -67,7 +67,7 @@ def test_less_than_a_window_is_no_share(good: list[bool], cuts: list[int]) -> No
     assert reason is None or "in a row" in reason
 
 
-def test_a_share_of_refusals_stops_and_a_smaller_one_never_does() -> None:
+def test_a_rejected_share_above_the_limit_stops_and_a_smaller_one_never_does() -> None:
     _, reason = fed([i % 4 != 0 for i in range(40)], [10, 20, 30])
     assert reason == "5 of 20 records were rejected; max_ratio is 0.2"
     _, reason = fed([i % 6 != 0 for i in range(4_000)], list(range(0, 4_000, 7)))

@@ -25,7 +25,7 @@ LOG = "driftline.events.v1"
 NOW_MS = round(time.time() * 1000)
 
 
-def letter(offset: int, **of: Any) -> DeadLetter:
+def rejected_event(offset: int, **of: Any) -> DeadLetter:
     plain = dead_letter(
         offset,
         topic=LOG,
@@ -38,18 +38,18 @@ def letter(offset: int, **of: Any) -> DeadLetter:
     return msgspec.structs.replace(plain, **of)
 
 
-LETTERS = [
-    letter(1),
-    letter(2, model="churn", source="/svc/b"),
-    letter(3, reason="malformed_json", payload=b"\x1b[2J\xff", size_bytes=9_000),
-    letter(4_000),
-    letter(1),  # published twice
+DEAD_LETTERS = [
+    rejected_event(1),
+    rejected_event(2, model="churn", source="/svc/b"),
+    rejected_event(3, reason="malformed_json", payload=b"\x1b[2J\xff", size_bytes=9_000),
+    rejected_event(4_000),
+    rejected_event(1),  # published twice
 ]
 
 
 @pytest.fixture
-def _letters(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = [msgspec.json.encode(one) for one in LETTERS]
+def _dead_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [msgspec.json.encode(one) for one in DEAD_LETTERS]
     topic = records(*values, b"garbage", kind=DEAD_LETTER_CE_TYPE)
     use_fake_topics(monkeypatch, {"driftline.dead-letters.v1": topic})
 
@@ -66,7 +66,7 @@ def shown(*arguments: str) -> list[int]:
     return [json.loads(line)["offset"] for line in done.stdout.splitlines()]
 
 
-@pytest.mark.usefixtures("_letters")
+@pytest.mark.usefixtures("_dead_letters")
 @pytest.mark.parametrize(
     ("options", "offsets"),
     [
@@ -80,11 +80,11 @@ def shown(*arguments: str) -> list[int]:
         (["--model", "nobody"], []),
     ],
 )
-def test_letters_are_chosen(options: list[str], offsets: list[int]) -> None:
+def test_dead_letters_are_filtered(options: list[str], offsets: list[int]) -> None:
     assert shown(*options) == offsets
 
 
-@pytest.mark.usefixtures("_letters")
+@pytest.mark.usefixtures("_dead_letters")
 def test_a_dead_letter_has_position_model_and_first_bytes() -> None:
     done = run("show")
     assert f"{LOG}:0:3" in done.stdout
@@ -116,13 +116,13 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
         4: lies(4, b"{", None),
         5: None,
     }
-    letters = [
-        *(letter(offset, reason="future") for offset in log),
-        letter(6, reason="poison_record"),
-        letter(7, reason="unknown_episode"),
-        letter(8, topic="warehouse.labels"),
+    dead_letters = [
+        *(rejected_event(offset, reason="future") for offset in log),
+        rejected_event(6, reason="poison_record"),
+        rejected_event(7, reason="unknown_episode"),
+        rejected_event(8, topic="warehouse.labels"),
     ]
-    values = [msgspec.json.encode(one) for one in letters]
+    values = [msgspec.json.encode(one) for one in dead_letters]
     use_fake_topics(monkeypatch, {"driftline.dead-letters.v1": records(*values)})
     taken: list[Record] = []
 

@@ -75,7 +75,7 @@ def test_an_undisturbed_run_lost_nothing() -> None:
     assert count_missing(ALL, log_of(*FULL), DONE, 0, 0) == MissingRecords(0, 0, 0, 0)
 
 
-def test_what_was_written_and_is_not_in_the_log_is_lost() -> None:
+def test_an_event_that_was_written_but_not_read_is_lost() -> None:
     assert count_missing(ALL, log_of(*FULL[:4], FULL[5]), DONE, 0, 0).never_written == 1
 
 
@@ -114,7 +114,7 @@ def test_records_that_no_counter_counts_or_two_do_are_lost(valid: int) -> None:
     assert count_missing(ALL, log_of(*FULL), wrong, 0, 0).uncounted == 1
 
 
-def test_a_partition_nobody_watches_is_all_unread() -> None:
+def test_a_partition_without_an_owner_is_entirely_unread() -> None:
     assert count_missing(ALL, log_of(*FULL), {}, 0, 0).unread == 5
 
 
@@ -125,7 +125,7 @@ def test_alerts_and_dead_letters_that_never_came_out_are_lost() -> None:
     assert count_missing(ALL, log_of(*FULL), state, 2, 1).total == 0
 
 
-def test_a_record_of_an_unknown_kind_is_refused() -> None:
+def test_a_record_of_an_unknown_kind_is_rejected() -> None:
     with pytest.raises(ValueError, match="0:7: a record of kind None"):
         EventTopicCounts().take(Record(0, 7, None, b"{}"))
 

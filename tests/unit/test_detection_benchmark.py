@@ -14,10 +14,10 @@ from tests.benchmarks.detection.alerts_per_quarter import Quarter, run_quarter
 from tests.benchmarks.detection.changes import Change, lorden_bound
 from tests.benchmarks.detection.dependence import (
     Pairing,
-    QuietPair,
+    StationaryPair,
     Turn,
     TurnDelays,
-    quiet_pair,
+    stationary_pair,
     turn_delays,
     turn_within,
 )
@@ -61,7 +61,7 @@ def test_a_stationary_stream_stays_within_the_budget(dependence: Dependence) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("dependence", ["iid", "AR .9"])
 def test_a_stationary_pair_stays_within_the_budget(dependence: Dependence) -> None:
-    found = quiet_pair(Pairing(0.6, dependence=dependence), 2, 200_000, seed=1)
+    found = stationary_pair(Pairing(0.6, dependence=dependence), 2, 200_000, seed=1)
 
     assert found.signals <= found.allowed
     assert found.started == 0
@@ -147,19 +147,19 @@ def test_a_run_repeats_exactly_and_is_complete(tmp_path: Path) -> None:
     findings = run(plan)
 
     assert run(plan) == findings
-    assert len(false_alert_lines(findings.quiet)) == len(delay_lines(findings.found)) == 2
+    assert len(false_alert_lines(findings.stationary)) == len(delay_lines(findings.found)) == 2
     assert len(episode_lines(findings.lasting)) == 2
     reported = json.loads(json.dumps(summary(findings, 1.0)))
     assert reported["events"] == 20_000
     assert reported["delays"][0]["missed"] == 0
     assert reported["lasting"][0]["one_and_recovered"] == 2
     assert reported["quarter"]["n_events"] == 1440
-    draw(findings.quiet, findings.found, tmp_path / "picture.png")
+    draw(findings.stationary, findings.found, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 HELD = Findings(
-    quiet=[FalseAlerts(Stream(), 1_000_000, 3, 0, 3, 7.8, {})],
+    stationary=[FalseAlerts(Stream(), 1_000_000, 3, 0, 3, 7.8, {})],
     found=[
         Delays(Stream(), SHIFTS[2], 40, 100.0, 130.0, 200.0, 0, 140.0, 0, {}),
         Delays(Stream("5 categories"), SWAP, 40, None, 114.0, 200.0, 0, 140.0, 0, {}, asked=100),
@@ -167,11 +167,11 @@ HELD = Findings(
     ],
     lasting=[Episodes(Stream(), SHIFTS[2], 20, 5_000, 0, 19, 1, 19, 100.0, 800.0, 1, 2)],
     quarter=Quarter(200, 400, 10, 100, 100_000, 13.0, 13, 0, 13),
-    pairs=[QuietPair(Pairing(0.6), 1_000_000, 3, 0, 3, 7.8)],
+    pairs=[StationaryPair(Pairing(0.6), 1_000_000, 3, 0, 3, 7.8)],
     turns=[TurnDelays(Turn(Pairing(0.6), 0.0, 80), 40, 60.0, 91.0, 200.0, 0, 100.0, 0)],
 )
 BROKEN = [
-    HELD._replace(quiet=[HELD.quiet[0]._replace(signals=4)]),
+    HELD._replace(stationary=[HELD.stationary[0]._replace(signals=4)]),
     HELD._replace(found=[HELD.found[0]._replace(median=139.0)]),
     HELD._replace(found=[HELD.found[0]._replace(median=None)]),
     HELD._replace(found=[HELD.found[1]._replace(median=116.0)]),
@@ -179,7 +179,7 @@ BROKEN = [
     HELD._replace(lasting=[HELD.lasting[0]._replace(recovery_median=801.0)]),
     HELD._replace(lasting=[HELD.lasting[0]._replace(relapsed=4)]),
     HELD._replace(quarter=Quarter(200, 400, 10, 100, 100_000, 13.0, 14, 0, 13)),
-    HELD._replace(pairs=[QuietPair(Pairing(0.6), 1_000_000, 4, 0, 3, 9.2)]),
+    HELD._replace(pairs=[StationaryPair(Pairing(0.6), 1_000_000, 4, 0, 3, 9.2)]),
     HELD._replace(turns=[HELD.turns[0]._replace(median=93.0)]),
 ]
 

@@ -43,7 +43,7 @@ def event(number: int, **changes: object) -> InferenceEvent:
 
 
 @given(model=NAMES, drill=st.from_regex(r"[0-9a-f]{12}", fullmatch=True))
-def test_a_shadow_has_a_name_the_log_allows_and_is_known_by_it(model: str, drill: str) -> None:
+def test_a_synthetic_model_has_a_valid_name_and_is_recognised_by_it(model: str, drill: str) -> None:
     synthetic_model = synthetic_name(model, drill)
 
     assert invalid_name_reason(synthetic_model) is None
@@ -53,7 +53,7 @@ def test_a_shadow_has_a_name_the_log_allows_and_is_known_by_it(model: str, drill
     assert synthetic_model != model
 
 
-def test_an_id_that_would_not_mark_a_shadow_is_refused() -> None:
+def test_a_drill_id_that_marks_no_synthetic_model_is_rejected() -> None:
     with pytest.raises(ValueError, match="12 hexadecimal digits"):
         synthetic_name("churn", "xyz")
 
@@ -84,7 +84,7 @@ def test_repeats_other_versions_and_other_models_are_not_copied() -> None:
 
 
 @pytest.mark.parametrize("text", ["mean:temp:+1sd@100", "mean:temp", "rise:temp:1"])
-def test_a_change_that_is_not_understood_is_refused(text: str) -> None:
+def test_an_unknown_injection_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=re.escape(text)):
         injection_of(text, 100)
 

@@ -30,7 +30,7 @@ from tests.properties.test_forget_command_laws import SHADOW, record_at, update_
 from tests.unit.redis_hashes import RedisHashes
 
 
-def folded() -> PartitionState:
+def alerted_state() -> PartitionState:
     monitor = PartitionMonitor(TOPIC, 0, SPEC)
     events = events_of(2, 700)
     first = record_at(events[0].offset - 1, 0, update_of("churn", 2))
@@ -90,7 +90,7 @@ def test_a_topic_with_drills_has_one_model() -> None:
 
 
 def test_the_reference_of_the_serving_version_is_read_from_what_is_stored() -> None:
-    fold = folded()
+    fold = alerted_state()
     redis = RedisHashes({partition_key(TOPIC, 0): fold.changes()})
 
     assert known_models(redis, TOPIC, 0) == {"churn", SHADOW}

@@ -167,7 +167,7 @@ def test_what_a_recovery_left_is_found_without_a_signal() -> None:
     assert reopened >= 5
 
 
-def test_a_check_after_a_recovery_gives_way_to_a_signal_and_suspects_nobody() -> None:
+def test_a_check_after_a_recovery_gives_way_to_a_signal_and_raises_no_suspicion() -> None:
     rng = np.random.default_rng(11)
     track = EpisodeTracker(REFERENCE, 1.0, POLICY)
     feed(track, np.concatenate([skewed(rng, 2000), uniform(rng, 1000)]), suspicion(40))
@@ -180,7 +180,7 @@ def test_a_check_after_a_recovery_gives_way_to_a_signal_and_suspects_nobody() ->
     assert track.dismissed == 0
 
 
-def test_a_signal_after_a_window_that_showed_nothing_begins_anew() -> None:
+def test_a_signal_after_a_window_without_evidence_starts_a_new_test() -> None:
     """What came before it would only hide what begins now."""
     rng = np.random.default_rng(12)
     codes = np.concatenate([uniform(rng, 4000), skewed(rng, 400)])

@@ -37,7 +37,7 @@ def monitor_of(partition: int, n: int, n_labels: int) -> PartitionMonitor:
     return monitor
 
 
-def test_partitions_are_one_model_and_labels_are_held_against_the_estimate() -> None:
+def test_partitions_are_merged_and_labels_compared_with_the_estimate() -> None:
     (row,) = error_rate_estimates([monitor_of(0, 700, 300), monitor_of(1, 500, 100)])
 
     assert (row.model, row.n_predictions, row.n_labels) == ("m@1", 1_200, 400)

@@ -139,7 +139,7 @@ def test_a_change_of_the_truth_that_easier_cases_hide_contradicts_the_estimate()
     assert (first.after or 0) - (first.estimated_after or 0) > 0.05
 
 
-def test_with_a_season_of_the_error_each_hour_is_held_against_its_own_predictions() -> None:
+def test_with_an_error_season_each_hour_is_compared_with_its_own_predictions() -> None:
     """At night scores lie in the middle and err more: that is no change, a twisted truth is."""
     rng = np.random.default_rng(0)
     n = 26_000
@@ -159,9 +159,9 @@ def test_with_a_season_of_the_error_each_hour_is_held_against_its_own_prediction
     assert reference.expected_loss is not None
     assert reference.expected_loss.outcome.calendar is not None
     assert version.observe_labels(version.compare_labels(later[:6_000])) == []
-    told_of = version.observe_labels(version.compare_labels(later[6_000:]))
-    assert [alert.phase for alert in told_of[:1]] == ["started"]
-    assert (told_of[0].after or 0) - (told_of[0].estimated_after or 0) > 0.05
+    alerts = version.observe_labels(version.compare_labels(later[6_000:]))
+    assert [alert.phase for alert in alerts[:1]] == ["started"]
+    assert (alerts[0].after or 0) - (alerts[0].estimated_after or 0) > 0.05
 
 
 def test_no_change_raises_no_alert() -> None:
@@ -263,7 +263,7 @@ def test_a_profile_with_an_estimate_is_read_back_and_one_without_too() -> None:
     ("field", "value", "reason"),
     [("starts", [0], "bins do not fit"), ("starts", [1, *range(2, 51)], "bins overlap")],
 )
-def test_an_impossible_estimate_is_refused(field: str, value: object, reason: str) -> None:
+def test_an_impossible_estimate_is_rejected(field: str, value: object, reason: str) -> None:
     data = profile_to_data(profile())
     data["expected_loss"] = data["expected_loss"] | {field: value}
 

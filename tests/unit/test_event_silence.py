@@ -32,7 +32,7 @@ def test_silence_and_its_end_are_reported(known: Partition) -> None:
     assert "after 3 min without" in recovered.explanation
 
 
-def test_a_few_events_do_not_end_a_silence_that_goes_on(known: Partition) -> None:
+def test_a_few_events_do_not_end_a_silence(known: Partition) -> None:
     known.live(3, None)
     known.append(known.event())
     known.live(2, None)
@@ -49,7 +49,7 @@ def test_no_alert_before_there_is_a_baseline() -> None:
     assert phases(partition.live(20, None)) == []
 
 
-def test_time_in_which_nobody_wrote_not_even_ticks_is_no_silence(known: Partition) -> None:
+def test_time_without_any_record_not_even_ticks_is_no_silence(known: Partition) -> None:
     known.now_ms += 60 * MINUTE
 
     assert phases(known.live(5)) == []
@@ -193,7 +193,7 @@ def test_the_level_of_the_series_is_two_while_an_episode_is_open(known: Partitio
     assert ("m@1", "events") not in known.monitor.levels()
 
 
-def test_a_restart_in_the_midst_of_a_silence_goes_on(known: Partition) -> None:
+def test_a_silence_continues_across_a_restart(known: Partition) -> None:
     known.live(3, None)
     known.restart()
 
@@ -201,6 +201,6 @@ def test_a_restart_in_the_midst_of_a_silence_goes_on(known: Partition) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"bucket_ms": 0}, {"cell_ms": 90_001}, {"period_ms": 1}])
-def test_settings_that_do_not_fit_each_other_are_refused(changes: dict[str, int]) -> None:
+def test_contradictory_settings_are_rejected(changes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="traffic:"):
         msgspec.convert(changes, TrafficSpec)

@@ -78,25 +78,23 @@ def test_the_format_decides_on_day_and_month() -> None:
 
 
 @pytest.mark.parametrize("value", ["01/02/2013", "31.01.2013 12:00", "Jan 31 2013", "soon"])
-def test_what_could_be_read_in_two_ways_is_refused_with_its_place_and_the_option(
-    value: str,
-) -> None:
+def test_an_ambiguous_time_is_rejected_with_its_place_and_the_option(value: str) -> None:
     rows = pd.Series(["2013-01-31", value], index=[40, 41], name="when")
     with pytest.raises(
         SourceError, match=f"--time when: row 41: '{value}' is not a time"
-    ) as refused:
+    ) as raised:
         times_ms(rows)
-    assert '--time-format "%d.%m.%Y %H:%M"' in refused.value.fix
+    assert '--time-format "%d.%m.%Y %H:%M"' in raised.value.fix
 
 
 @pytest.mark.parametrize("value", [-1, "1969-12-31", "1969-12-31T00:00:00Z", "0001-01-01"])
 def test_no_format_is_recommended_for_a_time_that_is_out_of_range(value: object) -> None:
-    with pytest.raises(SourceError, match="row 1: ") as refused:
+    with pytest.raises(SourceError, match="row 1: ") as raised:
         times_ms(pd.Series([0 if value == -1 else "2024-01-31", value], name="at"))
 
-    assert "is not a time since 1970" in str(refused.value) or "before 1970" in str(refused.value)
-    assert "--time-format" not in refused.value.fix
-    assert "remove such rows" in refused.value.fix
+    assert "is not a time since 1970" in str(raised.value) or "before 1970" in str(raised.value)
+    assert "--time-format" not in raised.value.fix
+    assert "remove such rows" in raised.value.fix
 
 
 def test_numbers_that_are_days_are_no_seconds_of_1970() -> None:
@@ -125,7 +123,9 @@ def test_numbers_that_are_days_are_no_seconds_of_1970() -> None:
         ("12:00", "%H:%M", "is before 1970"),
     ],
 )
-def test_a_format_that_does_not_fit_is_refused(value: str | None, form: str, why: str) -> None:
+def test_a_time_format_that_does_not_match_is_rejected(
+    value: str | None, form: str, why: str
+) -> None:
     with pytest.raises(SourceError, match=why):
         written(value, form)
 

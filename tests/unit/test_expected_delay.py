@@ -24,7 +24,7 @@ def stream(shape: str, rng: np.random.Generator, n: int) -> Floats:
     return np.exp(normal) if shape == "lognormal" else normal
 
 
-def told_after(series: MonitoredSignal, values: list[object]) -> float:
+def reported_after(series: MonitoredSignal, values: list[object]) -> float:
     at = np.arange(len(values))
     findings = series.observe(
         series.transform.apply(values),  # type: ignore[arg-type]
@@ -53,7 +53,7 @@ def test_most_changes_are_reported_within_the_expected_delay(shape: str, change:
         changed = [
             inject(injection, value, row, reference.sd or 0.0) for row, value in enumerate(values)
         ]
-        reported = told_after(MonitoredSignal(reference, "data", ARL0, POLICY), list(changed))
+        reported = reported_after(MonitoredSignal(reference, "data", ARL0, POLICY), list(changed))
         within += expected.low <= reported <= expected.high
 
     assert within / runs >= 0.6

@@ -116,7 +116,7 @@ def test_a_correlation_that_returns_recovers() -> None:
 
 @pytest.mark.parametrize(("shift", "spread"), [(0.3, 1), (1, 1), (4, 1), (0, 2), (0, 0.3), (1, 3)])
 @pytest.mark.parametrize("rho", [0.6, 0.95])
-def test_a_feature_that_moves_is_no_change_of_its_relations(
+def test_a_drifting_feature_is_no_change_of_its_correlations(
     shift: float, spread: float, rho: float
 ) -> None:
     rng = np.random.default_rng(3)
@@ -128,7 +128,7 @@ def test_a_feature_that_moves_is_no_change_of_its_relations(
     assert {alert.series for alert in alerts} == {"feature/a"}
 
 
-def test_features_that_move_together_by_a_common_cause_are_no_change_of_their_relation() -> None:
+def test_features_moved_by_a_common_cause_are_no_change_of_correlation() -> None:
     rng = np.random.default_rng(4)
     moved = {name: column + 1.0 for name, column in pair(rng, 20_000, 0.6).items()}
 
@@ -275,7 +275,7 @@ def test_all_pairs_of_five_features_are_watched_and_the_ten_strongest_of_more() 
     assert found[0].correlation == pytest.approx(0.385, abs=0.06)
 
 
-def test_a_feature_that_never_moves_has_no_relations() -> None:
+def test_a_constant_feature_has_no_correlations() -> None:
     rng = np.random.default_rng(10)
 
     made = profile({**pair(rng, 2_000, 0.5), "c": np.ones(2_000)})
@@ -283,7 +283,7 @@ def test_a_feature_that_never_moves_has_no_relations() -> None:
     assert [pair.name for pair in made.correlations] == ["a~b"]
 
 
-def test_relations_cost_the_budget_two_detectors_each() -> None:
+def test_each_correlation_costs_the_budget_two_detectors() -> None:
     rng = np.random.default_rng(11)
     made = profile(pair(rng, 2_000, 0.5))
     without = msgspec.structs.replace(made, correlations=())
@@ -297,7 +297,7 @@ def test_relations_cost_the_budget_two_detectors_each() -> None:
     assert arl0(made) / arl0(without) == pytest.approx((channels + 1) / channels)
 
 
-def test_a_profile_of_before_there_were_relations_reads_and_has_none() -> None:
+def test_a_profile_without_correlations_can_be_read() -> None:
     rng = np.random.default_rng(12)
     data = profile_to_data(profile(pair(rng, 2_000, 0.5)))
     del data["relations"]
@@ -308,7 +308,7 @@ def test_a_profile_of_before_there_were_relations_reads_and_has_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "error"),
     [
         ({"first": "z"}, "no feature 'z'"),
         ({"cells": (1, 2)}, "cells"),
@@ -316,13 +316,11 @@ def test_a_profile_of_before_there_were_relations_reads_and_has_none() -> None:
         ({"first_starts": (0, 5, 5)}, "levels"),
     ],
 )
-def test_a_relation_that_nothing_can_be_built_from_is_refused(
-    change: dict[str, object], says: str
-) -> None:
+def test_an_inconsistent_correlation_is_rejected(change: dict[str, object], error: str) -> None:
     made = profile(pair(np.random.default_rng(13), 2_000, 0.5))
     bad = msgspec.structs.replace(made.correlations[0], **change)
 
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=error):
         profile_from_data(profile_to_data(msgspec.structs.replace(made, correlations=(bad,))))
 
 
@@ -341,10 +339,10 @@ def test_a_season_that_features_share_is_no_change_every_night() -> None:
     assert reference.correlations[0].channel.season is not None
     assert reference.correlations[0].calendar is not None
 
-    quiet = watched.observe(batch_of(days(14, 0.8), 0, 60_000))[1]
+    before_change = watched.observe(batch_of(days(14, 0.8), 0, 60_000))[1]
     changed = watched.observe(batch_of(days(7, 0.0), 14 * 1_440, 60_000))[1]
 
-    assert quiet == []
+    assert before_change == []
     assert {alert.series for alert in changed} == {"relation/a~b"}
 
 

@@ -56,7 +56,7 @@ def test_broken_data_is_as_bad_in_any_feature() -> None:
     assert (alert.kind, alert.severity, alert.importance) == ("quality", "high", None)
 
 
-def test_a_relation_is_as_important_as_the_more_important_of_its_features() -> None:
+def test_a_correlation_is_as_important_as_its_more_important_feature() -> None:
     rng = np.random.default_rng(3)
     unused = rng.standard_normal(N)
     follows = np.where(np.arange(N) < START, unused, -unused)

@@ -129,7 +129,7 @@ def test_a_record_without_a_prediction_is_an_event_and_null_is_an_invalid_predic
         ({"features_field": "a"}, {"a": {"b.c": 1, "b": {"c": 2}}}, "two have the name 'b.c'"),
     ],
 )
-def test_an_event_without_a_feature_is_refused_where_it_has_something(
+def test_an_event_without_a_feature_is_rejected_if_it_has_other_fields(
     fields: dict[str, Any], record: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(RejectedRecord, match=why):
@@ -156,7 +156,7 @@ def test_a_missing_field_is_named(value: object, fields: FieldMap | None, why: s
         read(value, fields)
 
 
-def test_the_log_s_own_contract_passes_as_it_is_and_orders_do_not() -> None:
+def test_driftline_events_pass_unchanged_and_control_records_do_not() -> None:
     label = Label(id="a", model="m", label=1, time_ms=3)
     order = Command(id="c", model="m", action="resolve", episode="e", actor="eve", time_ms=0)
 
@@ -180,7 +180,7 @@ def test_an_incomplete_mapping_is_an_error(kind: str, options: dict[str, str], w
 
 
 @given(st.binary(max_size=200) | st.none(), st.sampled_from([LABELS, EVENTS, None]))
-def test_whatever_the_bytes_are_they_are_an_event_or_refused(
+def test_any_bytes_become_an_event_or_are_rejected(
     value: bytes | None, fields: FieldMap | None
 ) -> None:
     try:

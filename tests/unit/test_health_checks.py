@@ -110,7 +110,7 @@ def test_a_broker_that_is_gone_is_named_with_what_lacks_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "level", "says"),
+    ("found", "level", "expected"),
     [
         (partition_status(), "ok", "at 10, 0 behind"),
         (partition_status(end=500), "ok", "at 10, 490 behind"),
@@ -162,13 +162,13 @@ def test_a_broker_that_is_gone_is_named_with_what_lacks_it() -> None:
     ],
 )
 def test_a_partition_is_well_only_where_a_living_owner_reads_it(
-    found: PartitionStatus, level: str, says: str
+    found: PartitionStatus, level: str, expected: str
 ) -> None:
-    judged = check_partition(found)
+    checked = check_partition(found)
 
-    assert (judged.level, bool(judged.fix)) == (level, level != "ok")
-    assert says in judged.found
-    assert "too few workers" not in judged.fix
+    assert (checked.level, bool(checked.fix)) == (level, level != "ok")
+    assert expected in checked.found
+    assert "too few workers" not in checked.fix
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_redis_must_never_evict(
     assert [finding.level for finding in findings] == levels
 
 
-def letter(**of: str) -> DeadLetter:
+def rejected_event(**of: str) -> DeadLetter:
     return dead_letter(
         7,
         topic="log",
@@ -206,7 +206,7 @@ def letter(**of: str) -> DeadLetter:
 
 def test_dead_letters_name_model_producer_reason_and_an_example() -> None:
     assert check_dead_letters([]).level == "ok"
-    groups = group_dead_letters([letter(model="churn", source=""), *[letter()] * 6])
+    groups = group_dead_letters([rejected_event(model="churn", source=""), *[rejected_event()] * 6])
     finding = check_dead_letters(groups)
     for text in (
         "7 records",
@@ -232,7 +232,7 @@ def test_every_finding_has_a_fix() -> None:
         check_partition(partition_status(next=None, end=5, since_last_write_ms=None)),
         check_partition(partition_status(next=11)),
         *check_redis("9", policy="allkeys-lru", append_only=False, used=99, limit=100)[1:],
-        check_dead_letters(group_dead_letters([letter()])),
+        check_dead_letters(group_dead_letters([rejected_event()])),
         check_routing(1, ["0:0"]),
     ]
     assert all(finding.fix for finding in findings)
@@ -245,7 +245,7 @@ def test_the_worst_of_nothing_is_ok() -> None:
 
 
 @pytest.mark.parametrize(
-    ("since_last_write_ms", "level", "says"),
+    ("since_last_write_ms", "level", "expected"),
     [
         (2_000, "ok", "runs, 0 alerts behind"),
         (7_200_000, "problem", "last seen 2 h ago, 0 alerts behind"),
@@ -253,12 +253,12 @@ def test_the_worst_of_nothing_is_ok() -> None:
     ],
 )
 def test_a_trainer_that_is_silent_or_whose_clock_is_off_is_named(
-    since_last_write_ms: int, level: str, says: str
+    since_last_write_ms: int, level: str, expected: str
 ) -> None:
     found = check_trainer(TrainerStatus(since_last_write_ms=since_last_write_ms, lag=0, jobs=0))
 
     assert (found.level, bool(found.fix)) == (level, level != "ok")
-    assert says in found.found
+    assert expected in found.found
 
 
 def test_an_installation_without_a_trainer_has_no_problem() -> None:
@@ -310,7 +310,7 @@ def test_a_worker_that_owns_nothing_is_named() -> None:
     assert found.found == "1 of 2 own none of the 1 partitions: h2 (pid 2)"
 
 
-def test_a_worker_that_missed_two_notes_is_named_with_when_it_was_last_heard() -> None:
+def test_a_worker_that_missed_two_heartbeats_is_reported_with_the_last_time() -> None:
     notes = [
         WorkerHeartbeat(member="a", host="h1", pid=1, time_ms=NOW_MS - 20_000, partitions=[0]),
         WorkerHeartbeat(member="b", host="h2", pid=2, time_ms=NOW_MS - 47_000, partitions=[1]),

@@ -107,7 +107,7 @@ def test_broken_data_and_a_population_shift_are_different_causes() -> None:
     assert other.causes[0].why == "3 features moved, and so did the predictions: a, b, c and 1 more"
 
 
-def relation(first: str, second: str, began_h: float, **changes: Any) -> DriftAlert:
+def correlation_alert(first: str, second: str, began_h: float, **changes: Any) -> DriftAlert:
     """An episode of how two features depend on each other."""
     series = f"relation/{first}~{second}"
     return episode(f"{first}~{second}", began_h, series=series, feature=None, **changes)
@@ -117,8 +117,8 @@ def test_one_feature_that_moves_with_all_that_follows_from_it_is_no_shift_of_the
     None
 ):
     moved = [
-        relation("a", "b", 0),
-        relation("a", "c", 0),
+        correlation_alert("a", "b", 0),
+        correlation_alert("a", "c", 0),
         episode("a", 0),
         episode("a of x", 0, series="segment/s=x/feature/a", feature="a", segment="s=x"),
         episode("p", 1, kind="prediction", feature=None, series="prediction"),
@@ -133,10 +133,12 @@ def test_one_feature_that_moves_with_all_that_follows_from_it_is_no_shift_of_the
 def test_two_features_that_only_stopped_following_each_other_are_no_shift_of_the_population() -> (
     None
 ):
-    (broken,) = incidents_of([relation("a", "b", 0)])
-    (both,) = incidents_of([relation("a", "b", 0), episode("a", 0), episode("b", 0)])
-    (apart,) = incidents_of([relation("a", "c", 0), episode("a", 0), episode("b", 0)])
-    (beside,) = incidents_of([relation("a", "b", 0), episode("a", 0, kind="quality")])
+    (broken,) = incidents_of([correlation_alert("a", "b", 0)])
+    (both,) = incidents_of([correlation_alert("a", "b", 0), episode("a", 0), episode("b", 0)])
+    (apart,) = incidents_of([correlation_alert("a", "c", 0), episode("a", 0), episode("b", 0)])
+    (with_quality,) = incidents_of(
+        [correlation_alert("a", "b", 0), episode("a", 0, kind="quality")]
+    )
 
     assert [top(one) for one in (broken, both, apart)] == [
         "relation_change",
@@ -145,7 +147,7 @@ def test_two_features_that_only_stopped_following_each_other_are_no_shift_of_the
     ]
     assert broken.causes[0].why == "the correlation of a and b changed"
     assert apart.causes[0].why == "2 features moved: a, b"
-    assert top(beside) == "data_break"
+    assert top(with_quality) == "data_break"
 
 
 def test_a_prediction_that_moves_alone_is_a_prediction_change() -> None:
@@ -183,12 +185,20 @@ def test_contradicting_labels_are_concept_drift() -> None:
 
 
 def test_events_that_do_not_come_are_a_change_of_the_traffic() -> None:
-    says = "no events for 42 min; usually one every 3 s at this hour"
+    explanation = "no events for 42 min; usually one every 3 s at this hour"
     [incident] = incidents_of(
-        [alert(kind="volume", series="events", feature=None, channel="silence", explanation=says)]
+        [
+            alert(
+                kind="volume",
+                series="events",
+                feature=None,
+                channel="silence",
+                explanation=explanation,
+            )
+        ]
     )
 
-    assert [(c.name, c.why) for c in incident.causes] == [("traffic_change", says)]
+    assert [(c.name, c.why) for c in incident.causes] == [("traffic_change", explanation)]
 
 
 def test_people_are_remembered_and_the_worst_counts() -> None:

@@ -1,4 +1,4 @@
-"""What is refused, why, and what its dead letter says."""
+"""What is rejected, why, and what its dead letter says."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def event(**changes: object) -> bytes:
     return json.dumps(EVENT | changes).encode()
 
 
-def refusal(*args: Any, **kwargs: Any) -> DeadLetter:
+def rejection(*args: Any, **kwargs: Any) -> DeadLetter:
     decoded = read(*args, **kwargs)
     assert decoded.entries == []
     return decoded.dead_letters[0]
@@ -73,7 +73,7 @@ def test_a_valid_event_is_an_entry_with_its_record() -> None:
     ("kind", "body"),
     [(Label, LABEL), (ModelUpdate, UPDATE), (Command, COMMAND), (Tick, {"time_ms": NOW_MS})],
 )
-def test_every_kind_of_the_log_is_accepted(kind: type, body: dict[str, Any]) -> None:
+def test_every_kind_of_record_is_accepted(kind: type, body: dict[str, Any]) -> None:
     [(_, entry)] = read(json.dumps(body).encode(), kind).entries
     assert type(entry) is kind
 
@@ -97,14 +97,14 @@ def test_every_kind_of_the_log_is_accepted(kind: type, body: dict[str, Any]) -> 
         ({"time_ms": -1}, "negative_time", "time_ms"),
     ],
 )
-def test_a_broken_rule_refuses_the_event_and_the_detail_names_the_field(
+def test_an_event_that_breaks_a_rule_is_rejected_with_the_field_in_the_detail(
     changes: dict[str, Any], reason: str, field: str
 ) -> None:
-    letter = refusal(event(**changes))
+    dead_letter = rejection(event(**changes))
 
-    assert letter.reason == reason
-    assert letter.detail.startswith(field)
-    assert letter.detail.isascii()
+    assert dead_letter.reason == reason
+    assert dead_letter.detail.startswith(field)
+    assert dead_letter.detail.isascii()
 
 
 @pytest.mark.parametrize(
@@ -120,24 +120,28 @@ def test_a_broken_rule_refuses_the_event_and_the_detail_names_the_field(
     ],
 )
 def test_every_kind_has_its_rules(kind: type, body: dict[str, Any], reason: str) -> None:
-    assert refusal(json.dumps(body).encode(), kind).reason == reason
+    assert rejection(json.dumps(body).encode(), kind).reason == reason
 
 
-def test_a_record_without_a_value_is_refused() -> None:
-    letter = refusal(None)
-    assert (letter.reason, letter.size_bytes, letter.payload) == ("null_value", 0, b"")
+def test_a_record_without_a_value_is_rejected() -> None:
+    dead_letter = rejection(None)
+    assert (dead_letter.reason, dead_letter.size_bytes, dead_letter.payload) == (
+        "null_value",
+        0,
+        b"",
+    )
 
 
 def test_a_value_of_exactly_the_limit_is_accepted_and_one_byte_more_is_not() -> None:
     padded = event().ljust(65536)
     assert len(read(padded).entries) == 1
-    assert refusal(padded + b" ").reason == "too_large"
+    assert rejection(padded + b" ").reason == "too_large"
 
 
 def test_a_model_update_may_be_as_large_as_its_profile() -> None:
     padded = json.dumps(UPDATE).encode().ljust(8_000_000)
     assert len(read(padded, ModelUpdate).entries) == 1
-    assert refusal(padded + b" ", ModelUpdate).reason == "too_large"
+    assert rejection(padded + b" ", ModelUpdate).reason == "too_large"
 
 
 def test_event_time_may_be_ahead_of_the_record_by_exactly_the_skew() -> None:
@@ -147,41 +151,45 @@ def test_event_time_may_be_ahead_of_the_record_by_exactly_the_skew() -> None:
 def test_history_is_accepted_unless_an_age_is_set() -> None:
     old = event(time_ms=0)
     assert len(read(old).entries) == 1
-    assert refusal(old, limits=Limits(max_event_age_ms=60_000)).reason == "too_old"
+    assert rejection(old, limits=Limits(max_event_age_ms=60_000)).reason == "too_old"
     within = event(time_ms=NOW_MS - 60_000)
     assert len(read(within, limits=Limits(max_event_age_ms=60_000)).entries) == 1
 
 
-def test_a_record_with_a_broken_clock_is_refused() -> None:
-    assert refusal(event(), timestamp_ms=1 << 62).reason == "timestamp"
-    assert refusal(event(), timestamp_ms=-1).reason == "future"
+def test_a_record_with_an_invalid_timestamp_is_rejected() -> None:
+    assert rejection(event(), timestamp_ms=1 << 62).reason == "timestamp"
+    assert rejection(event(), timestamp_ms=-1).reason == "future"
 
 
-def test_a_value_of_odd_magnitude_does_not_refuse_its_event() -> None:
+def test_a_value_of_extreme_magnitude_does_not_reject_its_event() -> None:
     [(_, entry)] = read(event(features={"a": 1e300, "b": 10**100, "c": -(10**100)})).entries
     assert isinstance(entry, InferenceEvent)
     assert entry.features == {"a": 1e300, "b": 1e100, "c": -1e100}
 
 
-def test_a_name_is_judged_in_every_event_also_after_a_good_one() -> None:
+def test_names_are_validated_in_every_event_also_after_a_valid_one() -> None:
     values = [event(), event(features={"bad\nname": 1}), event(model="bad\nname"), event()]
     records = [ConsumerRecord(i, NOW_MS, None, value) for i, value in enumerate(values)]
     decoded = decode(RecordBatch("t", 0, "e", 0, 4, records), Limits())
 
     assert [record.offset for record, _ in decoded.entries] == [0, 3]
-    assert [letter.offset for letter in decoded.dead_letters] == [1, 2]
+    assert [dead_letter.offset for dead_letter in decoded.dead_letters] == [1, 2]
 
 
 def test_a_dead_letter_carries_position_hash_size_and_a_bounded_payload() -> None:
     value = b"\xff" * 40_000
-    letter = refusal(value)
+    dead_letter = rejection(value)
 
-    assert (letter.topic, letter.partition, letter.offset) == ("driftline.events.v1", 2, 7)
-    assert letter.timestamp_ms == NOW_MS
-    assert letter.sha256 == hashlib.sha256(value).hexdigest()
-    assert letter.size_bytes == 40_000
-    assert letter.payload == value[: 16 * 1024]
-    assert len(letter.detail) <= 300
+    assert (dead_letter.topic, dead_letter.partition, dead_letter.offset) == (
+        "driftline.events.v1",
+        2,
+        7,
+    )
+    assert dead_letter.timestamp_ms == NOW_MS
+    assert dead_letter.sha256 == hashlib.sha256(value).hexdigest()
+    assert dead_letter.size_bytes == 40_000
+    assert dead_letter.payload == value[: 16 * 1024]
+    assert len(dead_letter.detail) <= 300
 
 
 @pytest.mark.parametrize(
@@ -201,8 +209,8 @@ def test_a_dead_letter_carries_position_hash_size_and_a_bounded_payload() -> Non
         event().replace(b"019a", b"\xed\xa0\x80"),
     ],
 )
-def test_what_is_no_event_is_refused_with_a_reason(value: bytes) -> None:
-    assert refusal(value).reason
+def test_an_invalid_event_is_rejected_with_a_reason(value: bytes) -> None:
+    assert rejection(value).reason
 
 
 @pytest.mark.parametrize(
@@ -277,9 +285,9 @@ def test_numbers_that_json_does_not_have_are_missing_values() -> None:
     assert entry.features == {"a": None, "b": None, "c": 1, "d": 1e30}
 
 
-def test_a_lone_surrogate_beside_such_a_number_is_no_event() -> None:
+def test_a_lone_surrogate_next_to_a_large_number_is_malformed() -> None:
     body = json.dumps(EVENT | {"prediction": math.nan, "features": {"a": "\ud800"}})
-    assert refusal(body.encode()).reason == "malformed_json"
+    assert rejection(body.encode()).reason == "malformed_json"
 
 
 @pytest.mark.parametrize("name", ['a "b"', "c:\\d", "<img src='x'>", "\u2028 e"])

@@ -1,4 +1,4 @@
-"""A feature that is invalid in all events says why."""
+"""A feature that is invalid in all events explanation why."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.unit.test_feature_correlation import batch_of, profile, version_of
 
 
 @pytest.mark.parametrize(
-    ("sent", "says"),
+    ("sent", "explanation"),
     [
         (None, "`temp`: all values are missing since 1 Jan 1970 00:"),
         ("71.6", "`temp`: all values are sent as text since 1 Jan 1970 00:"),
         (1e300, "`temp`: all values are out of range since 1 Jan 1970 00:"),
     ],
 )
-def test_what_is_wrong_in_all_events_is_named(sent: Value, says: str) -> None:
+def test_what_is_wrong_in_all_events_is_named(sent: Value, explanation: str) -> None:
     rng = np.random.default_rng(1)
     batch = batch_of({"temp": rng.standard_normal(4_000)})
     column: Sequence[Value] = [*batch.features.column("temp")[:2_000], *[sent] * 2_000]
@@ -31,7 +31,7 @@ def test_what_is_wrong_in_all_events_is_named(sent: Value, says: str) -> None:
     alerts = version_of(profile({"temp": rng.standard_normal(5_000)})).observe(batch)[1]
 
     assert [(alert.kind, alert.phase) for alert in alerts] == [("quality", "started")]
-    assert alerts[0].explanation.startswith(says)
+    assert alerts[0].explanation.startswith(explanation)
 
 
 def test_a_feature_that_is_gone_is_missing() -> None:

@@ -78,7 +78,7 @@ def test_librdkafka_takes_anything_but_not_another_address(nowhere: Path) -> Non
 
 
 @pytest.mark.parametrize("text", ["colour = 1\n", "[kafka]\nbroker = 'x'\n", "[web]\nport = -1\n"])
-def test_a_key_nobody_knows_or_a_value_out_of_range_is_an_error(nowhere: Path, text: str) -> None:
+def test_an_unknown_key_or_a_value_out_of_range_is_an_error(nowhere: Path, text: str) -> None:
     (nowhere / "driftline.toml").write_text(text)
     with pytest.raises(ValidationError):
         Settings()
@@ -110,7 +110,7 @@ def test_a_wrong_setting_is_explained_to_a_person_whatever_the_command() -> None
     assert "false_alerts is a positive number" in to_command_error(wrong.value).text()
 
 
-def test_a_warm_up_too_short_for_a_reference_is_refused_before_anything_runs() -> None:
+def test_a_warm_up_too_short_for_a_reference_is_rejected_at_start() -> None:
     with pytest.raises(ValueError, match=r">= 300 - at `\$.warm_up_events`"):
         Settings(monitor={"warm_up_events": 299}).monitor_spec()
 

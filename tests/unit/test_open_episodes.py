@@ -38,11 +38,11 @@ def test_an_acknowledged_episode_has_the_user_and_the_time() -> None:
 def test_an_acknowledged_or_snoozed_episode_still_shows_its_drift() -> None:
     register = open_register()
     known = register.acknowledge(command("acknowledge", reason="a new sensor"), AT_20)
-    hushed = register.snooze(command("snooze", until_ms=60_000), AT_20)
+    snoozed = register.snooze(command("snooze", until_ms=60_000), AT_20)
     again = register.acknowledge(command("acknowledge", actor="bob"), AT_20)
 
     assert known[0].explanation == "temp: moved. Acknowledged by ann: a new sensor."
-    assert hushed[0].explanation == "temp: moved. Snoozed by ann until 1 Jan 1970 00:01 UTC."
+    assert snoozed[0].explanation == "temp: moved. Snoozed by ann until 1 Jan 1970 00:01 UTC."
     assert again[0].explanation == "temp: moved. Acknowledged by bob."
     assert (again[0].acknowledged_by, again[0].severity) == ("bob", "medium")
 
@@ -135,7 +135,7 @@ def test_a_command_to_an_episode_that_is_not_open_has_a_fix() -> None:
         open_register().acknowledge(command("acknowledge", episode="nobody"), AT_20)
 
 
-def test_a_snooze_without_an_end_is_refused_and_changes_nothing() -> None:
+def test_a_snooze_without_an_end_is_rejected_and_changes_nothing() -> None:
     register = open_register()
     register.mark_committed()
     with pytest.raises(ValueError, match="until_ms"):

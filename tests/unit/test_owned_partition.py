@@ -25,7 +25,7 @@ def batch(fetch_generation: str, partition: int = 0) -> RecordBatch:
     return RecordBatch("log", partition, fetch_generation, 5, 6, [])
 
 
-def test_a_batch_fetched_before_a_seek_belongs_to_nobody() -> None:
+def test_a_batch_fetched_before_a_seek_is_dropped() -> None:
     partitions = OwnedPartitions()
     mine = owned()
     partitions.add(mine)
@@ -53,7 +53,7 @@ def test_dropping_a_former_owner_leaves_the_present_one() -> None:
     assert partitions.get(0) is present
 
 
-def test_it_is_dirty_since_the_first_record_that_was_not_committed() -> None:
+def test_changes_are_pending_since_the_first_uncommitted_record() -> None:
     mine = owned()
     mine.advance(6, 1.0)
     mine.advance(9, 2.0)

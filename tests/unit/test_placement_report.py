@@ -107,7 +107,7 @@ def test_status_omits_a_placement_that_never_changed() -> None:
 
 
 @pytest.mark.parametrize("text", ["churn", "=4", "churn=", "churn=0", "churn=x", "churn=99999"])
-def test_shards_that_are_none_are_refused(text: str) -> None:
+def test_invalid_shards_are_rejected(text: str) -> None:
     with pytest.raises(CommandError) as failed:
         shards_of([text])
     assert text in failed.value.what

@@ -30,7 +30,7 @@ from tests.properties.partition_logs import run
 SPEC = MonitorSpec(budget=Budget(false_alerts=1.0, per_events=100_000), warm_up_events=600)
 N = 600
 
-Say = Callable[[random.Random, int], Any]
+Predict = Callable[[random.Random, int], Any]
 
 
 def score(rng: random.Random, _: int) -> float:
@@ -45,9 +45,9 @@ def listed(rng: random.Random, _: int) -> list[float]:
     return [rng.gauss(30, 5), rng.gauss(200, 20)]
 
 
-def profile(say: Say, seed: int = 1) -> ReferenceProfile:
+def profile(predict: Predict, seed: int = 1) -> ReferenceProfile:
     rng = random.Random(seed)  # noqa: S311
-    predicted = [say(rng, i) for i in range(2_000)]
+    predicted = [predict(rng, i) for i in range(2_000)]
     columns = {"x": [rng.gauss(0, 1) for _ in predicted]}
     return fit_profile(
         "m", "1", columns, predictions=predicted, task=task_of(predicted), origin="training"
@@ -55,7 +55,12 @@ def profile(say: Say, seed: int = 1) -> ReferenceProfile:
 
 
 def reported(
-    before: Say, after: Say, n_after: int = 1_000, *, warm: bool = False, coverage: bool = False
+    before: Predict,
+    after: Predict,
+    n_after: int = 1_000,
+    *,
+    warm: bool = False,
+    coverage: bool = False,
 ) -> list[DriftAlert]:
     """The alerts of `N` events that are as the reference, and then of others."""
     rng = random.Random(2)  # noqa: S311
@@ -77,13 +82,13 @@ def reported(
     return [alert for alert in seen.alerts if alert.kind not in without]
 
 
-def always(value: Any) -> Say:
+def always(value: Any) -> Predict:
     return lambda _rng, _i: value
 
 
 @pytest.mark.parametrize("before", [score, outputs, listed])
 @pytest.mark.parametrize("after", [None, ["first", "second"], {"a": [1]}, "no number"])
-def test_a_model_with_invalid_predictions_is_reported_at_once(before: Say, after: Any) -> None:
+def test_a_model_with_invalid_predictions_is_reported_at_once(before: Predict, after: Any) -> None:
     alerts = reported(before, always(after))
     assert alerts
     assert {(alert.kind, alert.phase) for alert in alerts} == {("quality", "started")}
@@ -101,7 +106,7 @@ def test_one_prediction_in_ten_that_is_not_a_number_is_reported() -> None:
 
 
 @pytest.mark.parametrize("before", [score, outputs, listed])
-def test_events_without_a_prediction_change_nothing_of_the_model(before: Say) -> None:
+def test_events_without_a_prediction_change_nothing_of_the_model(before: Predict) -> None:
     def seldom(rng: random.Random, i: int) -> Any:
         return before(rng, i) if i % 3 == 0 else UNSET
 
@@ -111,7 +116,7 @@ def test_events_without_a_prediction_change_nothing_of_the_model(before: Say) ->
 
 
 @pytest.mark.parametrize("before", [score, outputs, listed])
-def test_events_that_lose_their_prediction_are_named_as_not_watched(before: Say) -> None:
+def test_events_that_lose_their_prediction_are_named_as_not_watched(before: Predict) -> None:
     [alert] = reported(before, always(UNSET), coverage=True)
     assert (alert.kind, alert.cause, alert.severity) == ("coverage", "prediction_absent", "medium")
     assert "have no prediction" in alert.explanation
@@ -130,7 +135,7 @@ def test_a_shift_is_found_among_events_without_a_prediction() -> None:
 
 @pytest.mark.parametrize("warm", [True, False])
 @pytest.mark.parametrize("before", [outputs, listed])
-def test_each_of_several_outputs_is_watched(before: Say, *, warm: bool) -> None:
+def test_each_of_several_outputs_is_watched(before: Predict, *, warm: bool) -> None:
     def after(rng: random.Random, i: int) -> Any:
         predicted = before(rng, i)
         if isinstance(predicted, dict):
@@ -190,14 +195,14 @@ def test_where_a_batch_is_cut_and_who_takes_over_changes_nothing(cuts: list[int]
     assert run(LOG, [499, 905, *cuts], restart=True) == ODD
 
 
-def log_of(say: Say) -> list[ConsumerRecord]:
+def log_of(predict: Predict) -> list[ConsumerRecord]:
     rng = random.Random(7)  # noqa: S311
     records: list[ConsumerRecord] = []
     for i in range(1_500):
         event = inference_event(
             f"e{i}",
             {"x": rng.gauss(0, 1)},
-            say(rng, i),
+            predict(rng, i),
             time_ms=i * 1_000,
             segment={"site": "north"},
         )

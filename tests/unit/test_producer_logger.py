@@ -25,7 +25,7 @@ from producer.events import Label
 from producer.logger import InferenceLogger
 from tests.builders import inference_event
 
-NOBODY = "127.0.0.1:1"
+UNREACHABLE = "127.0.0.1:1"
 NOON = 1_711_800_000_000
 
 
@@ -188,7 +188,7 @@ def test_a_time_with_a_fraction_is_a_whole_number_of_milliseconds(mock_broker: s
 
 
 def test_with_a_dead_kafka_memory_is_bounded_and_the_newest_events_are_dropped() -> None:
-    log = logger_on(NOBODY, max_messages=100)
+    log = logger_on(UNREACHABLE, max_messages=100)
     for _ in range(1_000):
         log.log(features={"a": 1.0}, prediction=0.5)
     counters = log.counters()
@@ -202,7 +202,7 @@ def test_with_a_dead_kafka_memory_is_bounded_and_the_newest_events_are_dropped()
 
 
 def test_events_that_expire_are_counted_by_their_reason() -> None:
-    log = logger_on(NOBODY, message_timeout_ms=50)
+    log = logger_on(UNREACHABLE, message_timeout_ms=50)
     for _ in range(20):
         log.log(features={"a": 1.0}, prediction=0.5)
 
@@ -259,7 +259,7 @@ def test_a_forked_child_delivers_its_own_and_nothing_of_its_parent(mock_broker: 
 
 
 def test_a_disabled_logger_does_nothing() -> None:
-    log = logger_on(NOBODY, disabled=True)
+    log = logger_on(UNREACHABLE, disabled=True)
     log.log(features={"a": 1.0}, prediction=0.5)
 
     assert log.counters().accepted == 0
@@ -275,9 +275,9 @@ def test_the_logger_reads_its_servers_from_the_environment(
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "x" * 257, "é" * 129, "\ud800"])
-def test_a_wrong_name_is_refused_at_construction(name: str) -> None:
+def test_an_invalid_name_is_rejected_at_construction(name: str) -> None:
     with pytest.raises(ValueError, match="model"):
-        InferenceLogger(NOBODY, model=name, version="1")
+        InferenceLogger(UNREACHABLE, model=name, version="1")
 
 
 def test_a_model_server_loads_neither_numpy_nor_the_monitor() -> None:

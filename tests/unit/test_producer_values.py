@@ -34,7 +34,7 @@ from stream_monitor.ingest.decode import decode
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from tests.properties.name_strategies import NAMES
 
-NOBODY = "127.0.0.1:1"
+UNREACHABLE = "127.0.0.1:1"
 NOON = 1_711_800_000_000
 
 
@@ -120,7 +120,7 @@ class Sent(NamedTuple):
 
 def sent(*, label: Any = UNSET, **logged: Any) -> Sent:
     """Log, and encode as the thread does it, without a thread and without Kafka."""
-    logger = InferenceLogger(NOBODY, model="m", version="1", disabled=True)
+    logger = InferenceLogger(UNREACHABLE, model="m", version="1", disabled=True)
     logger._disabled = False
     behind = Sender.__new__(Sender)
     behind._validator = EventValidator(Limits())

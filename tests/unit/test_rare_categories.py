@@ -21,7 +21,7 @@ def test_categories_that_are_all_rare_are_watched_for_validity_alone() -> None:
     assert [channel.channel for channel in fitted.channels] == ["validity"]
 
 
-def test_they_survive_the_log_and_what_is_not_among_them_is_found() -> None:
+def test_rare_categories_survive_a_round_trip_and_new_ones_are_found() -> None:
     made = fit_profile("m", "1", {"k": NAMES}, task="binary", origin="warm_up")
     reference = profile_from_data(profile_to_data(made)).features["k"]
     series = MonitoredSignal(reference, "data", 1e6, EpisodePolicy())

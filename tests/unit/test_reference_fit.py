@@ -176,7 +176,7 @@ def test_many_categories_are_the_nine_most_frequent_and_the_others() -> None:
     assert sum(fitted.bin_counts) == len(column)
 
 
-def test_a_boolean_is_judged_by_its_share() -> None:
+def test_a_boolean_feature_is_compared_by_its_share_of_true() -> None:
     rng = np.random.default_rng(9)
     fitted = fit_feature("x", [bool(v) for v in rng.random(2000) < 0.3])
     location = channel(fitted, "location")
@@ -215,7 +215,7 @@ def test_what_cannot_be_watched_is_named_and_left_out() -> None:
     assert "empty" in profile.skipped
 
 
-def test_a_training_frame_of_which_nothing_can_be_watched_is_refused() -> None:
+def test_a_training_frame_without_a_usable_column_is_rejected() -> None:
     with pytest.raises(ReferenceTooShort):
         fit_profile("m", "1", {"x": [1.0] * 10}, task="binary", origin="training")
 

@@ -101,12 +101,12 @@ def test_only_where_the_choice_was_by_chance_half_of_the_values_count() -> None:
     rng = np.random.default_rng(3)
     clear = fit_feature("x", SOURCES["5 categories"](rng, 2000))
     steep = fit_feature("x", named([2.0**-rank for rank in range(12)])(rng, 20_000))
-    alike = fit_feature("x", SOURCES["12 alike"](rng, 2000))
+    equal = fit_feature("x", SOURCES["12 alike"](rng, 2000))
 
     assert sum(clear.bin_counts) == 2000
     assert sum(steep.bin_counts) == 20_000 - steep.n_invalid
-    assert sum(alike.bin_counts) == 1000
-    assert sum(alike.category_counts) == 2000
+    assert sum(equal.bin_counts) == 1000
+    assert sum(equal.category_counts) == 2000
 
 
 @pytest.mark.parametrize("n_days", [5, 6, 7, 10, 14, 16, 20, 28])

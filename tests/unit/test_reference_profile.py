@@ -88,7 +88,7 @@ def test_a_profile_of_ten_features_and_10000_rows_is_below_200_kb() -> None:
     ],
     ids=str,
 )
-def test_a_profile_that_cannot_be_true_is_refused_with_a_reason(
+def test_an_inconsistent_profile_is_rejected_with_a_reason(
     path: tuple[str | int, ...], value: Any, message: str
 ) -> None:
     data = copy.deepcopy(over_the_wire(small()))

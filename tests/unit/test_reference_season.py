@@ -127,7 +127,7 @@ def test_residuals_do_not_depend_on_cuts() -> None:
     assert np.concatenate(parts).tolist() == whole.tolist()
 
 
-def test_an_episode_is_judged_against_the_reference_at_the_same_hours() -> None:
+def test_an_episode_is_compared_with_the_reference_at_the_same_hours() -> None:
     """Six hours of a usual afternoon are no distance, though they are no usual day."""
     feature = fitted()
     assert feature.calendar is not None
@@ -200,7 +200,7 @@ def test_a_profile_with_seasons_reads_back_and_one_from_before_them_does() -> No
     ],
     ids=str,
 )
-def test_a_season_that_cannot_be_true_is_refused_with_a_reason(
+def test_an_inconsistent_season_is_rejected_with_a_reason(
     path: tuple[str | int, ...], value: Any, message: str
 ) -> None:
     data = copy.deepcopy(over_the_wire())
@@ -232,7 +232,7 @@ def test_a_frame_names_the_column_of_its_times(kind: str) -> None:
     assert season_of(made.features["x"]) == season_of(fitted())
 
 
-def test_a_row_without_a_time_is_refused() -> None:
+def test_a_row_without_a_time_is_rejected() -> None:
     frame = pd.DataFrame({"x": daily(400), "at": [*times(399), None]})
 
     with pytest.raises(ValueError, match="'at'"):
@@ -311,7 +311,7 @@ def night_and_day(n: int, start: int, seed: int) -> Floats:
     return 100 + 13 * np.sin(2 * np.pi * times(n, start) / DAY_MS) + rng.exponential(5, n) - 5
 
 
-def told_at_six(*, profile_before: bool) -> tuple[str, float | None]:
+def reported_at_six(*, profile_before: bool) -> tuple[str, float | None]:
     n = 10 * PER_DAY
     feature = fit_feature("x", night_and_day(n, 0, 1), times_ms=times(n))
     if profile_before:
@@ -332,16 +332,16 @@ def told_at_six(*, profile_before: bool) -> tuple[str, float | None]:
 
 
 def test_a_sentence_compares_with_the_reference_at_the_same_hours() -> None:
-    says, now = told_at_six(profile_before=False)
-    found = re.match(r"`x`: mean at these hours ([\d.]+) → ([\d.]+) since", says)
-    assert found is not None, says
+    sentence, now = reported_at_six(profile_before=False)
+    found = re.match(r"`x`: mean at these hours ([\d.]+) → ([\d.]+) since", sentence)
+    assert found is not None, sentence
     before, after = map(float, found.groups())
     assert now is not None
     assert after == pytest.approx(now, abs=0.6)  # three digits of it
     # Of the whole it would be 100; what was added is 16, and the noise of 64 events 0.6.
     assert before == pytest.approx(now - 16, abs=2)
     assert before == pytest.approx(112.5, abs=1)
-    assert told_at_six(profile_before=True)[0].startswith("`x`: mean 100 → 1")
+    assert reported_at_six(profile_before=True)[0].startswith("`x`: mean 100 → 1")
 
 
 def test_a_share_is_compared_with_that_of_the_same_hours() -> None:
@@ -370,11 +370,11 @@ def test_a_share_is_compared_with_that_of_the_same_hours() -> None:
         0,
         slots=tuple(slots.tolist()),
     )
-    says = signal_message(SignalScope("data", "late", "1"), "data", feature, decision, 0.8)
+    sentence = signal_message(SignalScope("data", "late", "1"), "data", feature, decision, 0.8)
     found = re.match(
-        r"`late`: share of `(true|false)` at these hours ([\d.]+) % → ([\d.]+) %", says
+        r"`late`: share of `(true|false)` at these hours ([\d.]+) % → ([\d.]+) %", sentence
     )
-    assert found is not None, says
+    assert found is not None, sentence
     before, after = (55, 80) if found[1] == "true" else (45, 20)
     assert float(found[2]) == pytest.approx(before, abs=8)
     assert float(found[3]) == after

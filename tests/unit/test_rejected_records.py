@@ -87,32 +87,32 @@ def fold(
 ) -> tuple[PartitionMonitor, list[DriftAlert], list[DeadLetter]]:
     monitor = PartitionMonitor("log", 0, spec)
     alerts: list[DriftAlert] = []
-    letters: list[DeadLetter] = []
+    dead_letters: list[DeadLetter] = []
     parts: dict[str, bytes] = {}
     for start, end in itertools.pairwise([0, *sorted(cuts), len(records)]):
         if restart and parts:
             monitor = PartitionMonitor.restore("log", 0, spec, parts)
         seen = monitor.observe(RecordBatch("log", 0, "e", start, end, list(records[start:end])))
         alerts += [alert for alert in seen.alerts if alert.cause == "rejected"]
-        letters += seen.dead_letters
+        dead_letters += seen.dead_letters
         parts |= monitor.changes()
         parts = {name: part for name, part in parts.items() if part}
         monitor.mark_committed()
-    return monitor, alerts, letters
+    return monitor, alerts, dead_letters
 
 
 def phases(alerts: Sequence[DriftAlert]) -> list[tuple[str, int]]:
     return [(alert.phase, alert.decided_offset) for alert in alerts]
 
 
-def test_a_thousand_in_a_row_are_one_episode_and_the_neighbours_go_on() -> None:
+def test_a_thousand_rejected_records_are_one_episode_and_other_models_continue() -> None:
     log = Log()
     for _ in range(1_000):
         log.bad(every_s=0.01)
         log.good("churn")
     log.bad("churn", n=3)  # so few are no news
-    monitor, alerts, letters = fold(log.records)
-    assert (len(letters), monitor.counters.valid) == (1_003, 1_000)
+    monitor, alerts, dead_letters = fold(log.records)
+    assert (len(dead_letters), monitor.counters.valid) == (1_003, 1_000)
     started = alerts[0]
     assert (started.phase, started.kind, started.model) == ("started", "quality", "fraud")
     assert (started.series, started.version) == ("rejected/invalid_event", "-")
@@ -123,7 +123,7 @@ def test_a_thousand_in_a_row_are_one_episode_and_the_neighbours_go_on() -> None:
     assert phases(alerts[1:]) == [("ongoing", 98), ("ongoing", 998)]  # ten times as many each
     assert "500 records" in alerts[2].explanation
     assert {alert.model for alert in alerts} == {"fraud"}
-    assert {letter.model for letter in letters} == {"fraud", "churn"}
+    assert {dead_letter.model for dead_letter in dead_letters} == {"fraud", "churn"}
 
 
 @pytest.mark.parametrize(
@@ -217,11 +217,11 @@ def test_hardly_any_in_a_span_ends_it_too() -> None:
 def test_which_model_a_record_counts_for(record: dict[str, Any], model: str, reason: str) -> None:
     log = Log()
     log.add(**record)
-    letter = fold(log.records)[2][0]
-    assert (letter.model, letter.reason, letter.source) == (model, reason, SVC)
+    dead_letter = fold(log.records)[2][0]
+    assert (dead_letter.model, dead_letter.reason, dead_letter.source) == (model, reason, SVC)
 
 
-def test_a_control_record_that_cannot_be_obeyed_counts_too() -> None:
+def test_a_control_record_that_cannot_be_applied_counts_as_rejected() -> None:
     log = Log()
     for n in range(MIN_RECORDS):
         log.event(
@@ -264,7 +264,7 @@ def test_people_acknowledge_snooze_and_resolve_it() -> None:
     command("resolve")
     log.bad(n=4)
     log.good()
-    monitor, alerts, letters = fold(log.records)
+    monitor, alerts, dead_letters = fold(log.records)
     assert [alert.phase for alert in alerts] == [
         "started",
         "acknowledged",
@@ -277,7 +277,7 @@ def test_people_acknowledge_snooze_and_resolve_it() -> None:
     assert "after the snooze" in alerts[4].explanation
     assert alerts[4].suppressed == 1
     assert monitor.counters.suppressed == 1
-    assert len(letters) == 504
+    assert len(dead_letters) == 504
     log.bad(n=5)
     assert fold(log.records)[1][-1].phase == "started"
 
@@ -287,10 +287,10 @@ def test_all_is_bounded_whatever_a_producer_makes_up() -> None:
     for n in range(4 * MAX_ROWS):
         log.bad(f"made-up-{n}", n=1, source=f"/made/up/{n}")
         log.bad("fraud", n=1, source=f"/made/up/{n}")
-    monitor, alerts, letters = fold(log.records)
+    monitor, alerts, dead_letters = fold(log.records)
     rows = {(row.model, row.reason): row for row in monitor.rejected.rows()}
     assert len(rows) <= MAX_ROWS + 1
-    assert sum(row.total for row in rows.values()) == len(letters)
+    assert sum(row.total for row in rows.values()) == len(dead_letters)
     fraud = rows["fraud", "invalid_event"]
     assert fraud.total == 4 * MAX_ROWS
     assert len(fraud.sources) <= MAX_SOURCES + 1
@@ -362,13 +362,13 @@ def test_the_cuts_of_batches_and_restarts_change_nothing(
         assert "recovered" not in found[:-1]
 
 
-def test_letters_of_before_are_readable() -> None:
+def test_dead_letters_of_earlier_releases_are_readable() -> None:
     old = (
         b'{"topic":"t","partition":0,"offset":7,"timestamp_ms":1,"reason":"name","detail":"d",'
         b'"sha256":"","size_bytes":0}'
     )
-    letter = msgspec.json.decode(old, type=DeadLetter)
-    assert (letter.model, letter.source) == (UNKNOWN_MODEL, "")
+    dead_letter = msgspec.json.decode(old, type=DeadLetter)
+    assert (dead_letter.model, dead_letter.source) == (UNKNOWN_MODEL, "")
 
 
 DAYS_MS = 24 * 3_600_000
@@ -406,5 +406,5 @@ def test_each_control_record_is_noted_with_who_gave_it_and_what_became_of_it() -
         11: ("ModelUpdate", "", "applied"),
     }
     assert {one.source for one in seen.controls} == {"/driftline/alerts", SVC}
-    (letter,) = [one for one in seen.dead_letters if one.reason == "snooze_too_long"]
-    assert "192 h from now; max_snooze_ms allows 168 h" in letter.detail
+    (dead_letter,) = [one for one in seen.dead_letters if one.reason == "snooze_too_long"]
+    assert "192 h from now; max_snooze_ms allows 168 h" in dead_letter.detail

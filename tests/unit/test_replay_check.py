@@ -51,7 +51,7 @@ def compared(reference: pd.DataFrame, current: pd.DataFrame) -> dict[str, Column
     n=st.sampled_from([320, 2_000]),
     m=st.sampled_from([1, 3, 10, 100, 1_000, 5_000]),
 )
-def test_files_that_are_alike_pass_whatever_their_sizes(seed: int, n: int, m: int) -> None:
+def test_files_of_the_same_distribution_pass_at_any_size(seed: int, n: int, m: int) -> None:
     """20 columns: a false failure a thousand checks is what the method promises."""
     found = compared(frame(n, seed), frame(m, seed + 10**6 + 1))
     assert {c.column for c in found.values() if c.result in ("drift", "quality")} == set()

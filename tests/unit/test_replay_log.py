@@ -103,14 +103,14 @@ def test_a_replay_gives_the_alerts_of_the_monitor(seed: int) -> None:
     assert {episode.kind for episode in replay.coverage_episodes} == {"coverage"}
     rows = [episode.alerted_event for episode in replay.episodes]
     assert rows == sorted(rows)
-    assert {letter.partition for letter in replay.rejected} == {0, 3}
+    assert {dead_letter.partition for dead_letter in replay.rejected} == {0, 3}
 
 
 def _place(alert: DriftAlert) -> tuple[int, int, str]:
     return alert.partition, alert.decided_offset, alert.alert_id
 
 
-def test_each_version_is_held_against_its_own_reference() -> None:
+def test_each_version_is_compared_with_its_own_reference() -> None:
     """What would be drift of the one is normal for the other."""
     events = [event(i, "1") for i in range(3_000)]
     later = [event(i, "2", mean=5.0) for i in range(3_000, 6_000)]
@@ -241,9 +241,9 @@ def test_a_topic_as_columns_lists_what_is_left_out() -> None:
     traffic = RecordedTraffic(
         "topic:log", table_of(frame, "log"), roles, in_force, tuple(versions), is_topic=True
     )
-    says = reference_of_replay(traffic, None, None, DEFAULT_READ_OPTIONS, None).description
+    description = reference_of_replay(traffic, None, None, DEFAULT_READ_OPTIONS, None).description
 
-    assert says.startswith(
+    assert description.startswith(
         "m@2, as announced on the topic; events of versions 1, 2 are compared with"
     )
-    assert "silence and volume are not checked" in says
+    assert "silence and volume are not checked" in description

@@ -97,7 +97,7 @@ def test_injected_drift_changes_its_rows_and_its_column_only(csv_file: Path) -> 
         (PublishColumns(prediction="score", id="late"), "row 2 has no id"),
     ],
 )
-def test_a_wrong_file_is_refused_by_row_and_column(
+def test_a_wrong_file_is_rejected_with_row_and_column(
     csv_file: Path, columns: PublishColumns, complaint: str
 ) -> None:
     with pytest.raises(SourceError, match=complaint):
@@ -113,7 +113,7 @@ def test_a_wrong_file_is_refused_by_row_and_column(
         *("mean:temp:0@5", "mean:temp:0sd@5", "scale:temp:1@5", "swap:carrier:UA=UA@5"),
     ],
 )
-def test_an_injection_of_another_form_is_refused(text: str) -> None:
+def test_a_malformed_injection_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=text.split("@", maxsplit=1)[0]):
         parse(text)
 

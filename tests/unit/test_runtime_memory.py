@@ -37,7 +37,7 @@ def resident_mb() -> float:
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
-def test_what_is_free_below_a_block_in_use_is_given_back() -> None:
+def test_free_memory_below_a_used_block_is_returned() -> None:
     blocks = [bytearray(BLOCK) for _ in range(N_BLOCKS)]
     last = blocks[-1]
     blocks.clear()

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from stream_monitor.runtime.watchdog import PartitionProgress, StallState
 
-STUCK_S = 10.0
+STALL_S = 10.0
 looks = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=40)
 
 
 @given(looks=looks)
-def test_stuck_is_exactly_standing_for_long_with_records_before_it(
+def test_a_stall_is_no_progress_for_the_timeout_with_unread_records(
     looks: list[tuple[int, int]],
 ) -> None:
     """A look a second: (records read since the last one, lag)."""
@@ -22,16 +22,16 @@ def test_stuck_is_exactly_standing_for_long_with_records_before_it(
         seen = seen.after(float(second), {0: PartitionProgress(position, lag)})
         if read or not lag or second == 1:
             moved_s = float(second)
-        reason = seen.reason(float(second), STUCK_S)
-        assert (reason is not None) == (second - moved_s >= STUCK_S)
+        reason = seen.reason(float(second), STALL_S)
+        assert (reason is not None) == (second - moved_s >= STALL_S)
 
 
-def test_a_partition_that_was_given_away_is_nobodys_standstill() -> None:
+def test_a_revoked_partition_is_no_stall() -> None:
     seen = StallState(0.0).after(1.0, {0: PartitionProgress(5, 9)}).after(20.0, {})
-    assert seen.reason(21.0, STUCK_S) is None
+    assert seen.reason(21.0, STALL_S) is None
 
 
-def test_a_loop_that_does_not_turn_is_stuck_whatever_it_read() -> None:
+def test_an_event_loop_that_does_not_run_is_a_stall() -> None:
     seen = StallState(0.0).after(1.0, {0: PartitionProgress(5, 0)})
-    assert seen.reason(10.5, STUCK_S) is None
-    assert seen.reason(11.0, STUCK_S) == "the event loop has not run for 10 s"
+    assert seen.reason(10.5, STALL_S) is None
+    assert seen.reason(11.0, STALL_S) == "the event loop has not run for 10 s"

@@ -187,7 +187,7 @@ def test_segments_are_bounded() -> None:
         ({"features": {"temp": {"name": "dewp"}}}, "is named 'dewp' inside"),
     ],
 )
-def test_a_damaged_segment_is_refused(wrong: dict[str, Any], why: str) -> None:
+def test_a_damaged_segment_is_rejected(wrong: dict[str, Any], why: str) -> None:
     data = profile_to_data(profile())
     segment = data["segments"][0]
     for name, value in wrong.items():

@@ -39,7 +39,7 @@ def test_nothing_is_touched_before_there_is_something_to_keep(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_kept_is_given_back_oldest_first_and_nothing_stays(tmp_path: Path) -> None:
+def test_spooled_records_are_returned_oldest_first_and_removed(tmp_path: Path) -> None:
     spool = DiskSpool(tmp_path, 16 << 20)
     wanted = records(1_000, size=10_000)
 

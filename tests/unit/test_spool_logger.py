@@ -18,9 +18,9 @@ from producer.events import InferenceEvent
 from producer.logger import InferenceLogger
 from producer.spool import disk_spool
 from producer.spool.disk_spool import DiskSpool, bytes_in
-from tests.unit.test_producer_logger import NOBODY, read
+from tests.unit.test_producer_logger import UNREACHABLE, read
 
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 
 
 def logger_on(servers: str, spool: Path | None, **settings: Any) -> InferenceLogger:
@@ -37,7 +37,7 @@ def adds_up(counters: Counters) -> bool:
 
 
 def eventually(log: InferenceLogger, holds: Callable[[Counters], bool]) -> Counters:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not holds(counters := log.counters()):
         assert time.monotonic() < deadline, counters
         assert adds_up(counters)
@@ -46,7 +46,7 @@ def eventually(log: InferenceLogger, holds: Callable[[Counters], bool]) -> Count
 
 
 def left_by_a_dead_process(spool: Path, n: int, **settings: Any) -> list[str]:
-    log = logger_on(NOBODY, spool, **settings)
+    log = logger_on(UNREACHABLE, spool, **settings)
     ids = log_many(log, n)
     log.close(0)
     assert log.counters() == Counters(accepted=n, delivered=0, dropped={}, in_flight=0, spooled=n)
@@ -82,7 +82,7 @@ def test_what_was_spooled_arrives_with_the_headers_it_would_have_had(
 
 
 def test_without_a_spool_what_is_left_at_close_is_counted_as_lost() -> None:
-    log = logger_on(NOBODY, None)
+    log = logger_on(UNREACHABLE, None)
     log_many(log, 20)
     log.close(0)
 
@@ -92,7 +92,7 @@ def test_without_a_spool_what_is_left_at_close_is_counted_as_lost() -> None:
 
 
 def test_what_expires_is_spooled(tmp_path: Path) -> None:
-    log = logger_on(NOBODY, tmp_path, message_timeout_ms=50)
+    log = logger_on(UNREACHABLE, tmp_path, message_timeout_ms=50)
     log_many(log, 20)
 
     eventually(log, lambda c: c.spooled == 20)
@@ -100,7 +100,7 @@ def test_what_expires_is_spooled(tmp_path: Path) -> None:
 
 
 def test_while_kafka_is_away_memory_is_bounded_and_the_rest_goes_to_disk(tmp_path: Path) -> None:
-    log = logger_on(NOBODY, tmp_path, max_messages=100)
+    log = logger_on(UNREACHABLE, tmp_path, max_messages=100)
     for _ in range(60):
         log_many(log, 50)
         assert log.counters().in_flight <= 100 + 100 + 500  # ours, librdkafka's, one batch
@@ -112,7 +112,7 @@ def test_while_kafka_is_away_memory_is_bounded_and_the_rest_goes_to_disk(tmp_pat
 
 
 def test_a_full_spool_is_counted(tmp_path: Path) -> None:
-    log = logger_on(NOBODY, tmp_path, spool_max_bytes=40_000)
+    log = logger_on(UNREACHABLE, tmp_path, spool_max_bytes=40_000)
     log_many(log, 1_000)
     log.close(0)
     counters = log.counters()
@@ -123,9 +123,9 @@ def test_a_full_spool_is_counted(tmp_path: Path) -> None:
     assert bytes_in(tmp_path) <= 40_000
 
 
-def test_a_disk_that_refuses_is_counted_and_never_raised(tmp_path: Path) -> None:
+def test_a_disk_error_is_counted_and_never_raised(tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("in the way")
-    log = logger_on(NOBODY, tmp_path / "spool")
+    log = logger_on(UNREACHABLE, tmp_path / "spool")
     log_many(log, 10)
     log.close(0)
 
@@ -135,7 +135,7 @@ def test_a_disk_that_refuses_is_counted_and_never_raised(tmp_path: Path) -> None
 
 
 def test_what_is_invalid_is_not_spooled(tmp_path: Path) -> None:
-    log = logger_on(NOBODY, tmp_path)
+    log = logger_on(UNREACHABLE, tmp_path)
     log.log(features={"a": object()}, prediction=1.0)
     log.close(0)
 
@@ -172,10 +172,10 @@ def test_a_file_of_a_newer_program_is_left_alone(tmp_path: Path, mock_broker: st
     assert file.exists()
 
 
-def test_a_record_kafka_refuses_for_its_own_sake_does_not_stop_the_others(
+def test_a_permanent_error_of_one_record_does_not_stop_the_others(
     tmp_path: Path, mock_broker: str
 ) -> None:
-    dead = logger_on(NOBODY, tmp_path)
+    dead = logger_on(UNREACHABLE, tmp_path)
     dead.log(features={f"f{i}": "x" * 100 for i in range(100)}, prediction=0.5)
     log_many(dead, 2)
     dead.close(0)
@@ -186,7 +186,7 @@ def test_a_record_kafka_refuses_for_its_own_sake_does_not_stop_the_others(
 
 
 def test_a_forked_child_has_a_spool_of_its_own(tmp_path: Path, mock_broker: str) -> None:
-    parent = logger_on(NOBODY, tmp_path, message_timeout_ms=50)
+    parent = logger_on(UNREACHABLE, tmp_path, message_timeout_ms=50)
     log_many(parent, 5)
     eventually(parent, lambda c: c.spooled == 5)
     child = os.fork()
@@ -224,7 +224,7 @@ def test_what_a_surprise_costs_is_counted(tmp_path: Path, monkeypatch: pytest.Mo
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(DiskSpool, "write", surprise)
-    log = logger_on(NOBODY, tmp_path)
+    log = logger_on(UNREACHABLE, tmp_path)
     log_many(log, 10)
     log.close(0)
 

@@ -14,7 +14,7 @@ from producer.spool.spool import MAX_OUTSTANDING, MAX_PER_S, RETRY_PAUSE_S, OnDe
 from producer.spool.spool_file import SpooledRecord, SpoolFile
 
 LARGE = 1 << 20
-ROOM = 1_000_000
+QUEUE_SLOTS = 1_000_000
 EXPIRED = KafkaError(KafkaError._MSG_TIMED_OUT)
 TOO_LARGE = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
 
@@ -25,16 +25,16 @@ class Kafka:
     def __init__(self) -> None:
         self.on_their_way: list[tuple[SpooledRecord, OnDelivery]] = []
         self.acknowledged: list[SpooledRecord] = []
-        self.room = ROOM
+        self.free_slots = QUEUE_SLOTS
 
     def send(self, record: SpooledRecord, on_delivery: OnDelivery) -> KafkaError | None:
-        if self.room == 0:
+        if self.free_slots == 0:
             raise BufferError
-        self.room -= 1
+        self.free_slots -= 1
         self.on_their_way.append((record, on_delivery))
         return None
 
-    def answer(self, error: KafkaError | None = None, n: int = ROOM) -> None:
+    def answer(self, error: KafkaError | None = None, n: int = QUEUE_SLOTS) -> None:
         answered, self.on_their_way = self.on_their_way[:n], self.on_their_way[n:]
         for record, on_delivery in answered:
             if error is None:
@@ -60,10 +60,10 @@ class Scene:
         self.replay = Spool(self.spool, self.state, self.kafka.send, self.problems.append)
         self.folder = folder
 
-    def run(self, after_s: float = 1.0, room: int = ROOM) -> int:
+    def run(self, after_s: float = 1.0, free_slots: int = QUEUE_SLOTS) -> int:
         """One pass of the thread; answers how many records are on their way."""
         self.now_s += after_s
-        self.replay.maintain(self.now_s, room)
+        self.replay.maintain(self.now_s, free_slots)
         return len(self.kafka.on_their_way)
 
     def settle(self) -> None:
@@ -137,13 +137,13 @@ def test_neither_memory_nor_kafka_is_flooded(tmp_path: Path) -> None:
     scene.kafka.answer()
     assert scene.run(0.01) <= 0.01 * MAX_PER_S + 1
     scene.kafka.answer()
-    assert scene.run(room=7) == 7
+    assert scene.run(free_slots=7) == 7
 
 
 def test_a_full_queue_of_librdkafka_loses_nothing(tmp_path: Path) -> None:
     scene = Scene(tmp_path, 50, ours=True)
-    for room in [1, 0, 1, 2, 0, 3, *[50] * 8]:
-        scene.kafka.room = room
+    for free_slots in [1, 0, 1, 2, 0, 3, *[50] * 8]:
+        scene.kafka.free_slots = free_slots
         scene.run()
         scene.kafka.answer()
 
@@ -152,9 +152,7 @@ def test_a_full_queue_of_librdkafka_loses_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ours", [True, False])
-def test_what_kafka_refuses_for_its_own_sake_is_lost_and_counted(
-    tmp_path: Path, *, ours: bool
-) -> None:
+def test_a_record_with_a_permanent_error_is_lost_and_counted(tmp_path: Path, *, ours: bool) -> None:
     scene = Scene(tmp_path, 2, ours=ours)
     scene.run()
     scene.kafka.answer(TOO_LARGE)

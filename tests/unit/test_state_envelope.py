@@ -22,7 +22,7 @@ PLAIN: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(PLAIN)
-def test_what_was_sealed_opens_as_it_was(data: Any) -> None:
+def test_encoded_state_decodes_to_the_same(data: Any) -> None:
     assert decode_state("kind", encode_state("kind", data)) == data
 
 
@@ -48,7 +48,7 @@ def test_any_other_bytes_are_corrupt_and_nothing_worse(blob: bytes) -> None:
         decode_state("kind", blob)
 
 
-def test_an_envelope_of_another_kind_is_refused() -> None:
+def test_an_envelope_of_another_kind_is_rejected() -> None:
     with pytest.raises(CorruptState, match="the envelope holds b'other'"):
         decode_state("kind", encode_state("other", 1))
 
@@ -65,7 +65,7 @@ def test_state_of_an_earlier_version_names_the_command_that_rebuilds_it() -> Non
         decode_state("kind", earlier)
 
 
-def test_an_integer_beyond_64_bits_is_refused_before_it_is_lost() -> None:
+def test_an_integer_beyond_64_bits_is_rejected() -> None:
     with pytest.raises(ValueError, match="store larger integers as text"):
         encode_state("kind", 2**64)
 

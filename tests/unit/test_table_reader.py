@@ -45,7 +45,7 @@ def test_parquet_keeps_its_index_where_it_has_a_name(tmp_path: Path) -> None:
     assert rows(tmp_path / "a.parquet").to_dict("list") == frame.to_dict("list")
 
 
-def test_events_of_the_log_become_rows_and_their_features_columns(tmp_path: Path) -> None:
+def test_recorded_events_become_rows_and_their_features_columns(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps(EVENT) + "\n" + json.dumps(EVENT), "utf-8")
     frame = rows(tmp_path / "a.jsonl")
     assert list(frame) == ["id", "model", "prediction", "temp", "carrier"]
@@ -81,12 +81,12 @@ def test_not_a_number_in_json_is_read_as_missing(tmp_path: Path) -> None:
         ("a.xlsx", b"PK", "files of this format are not supported"),
     ],
 )
-def test_what_cannot_be_read_is_refused_once_with_where_and_why(
+def test_an_unreadable_file_is_rejected_once_with_place_and_reason(
     tmp_path: Path, name: str, content: bytes, complaint: str
 ) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(SourceError) as refused:
+    with pytest.raises(SourceError) as raised:
         rows(path)
-    assert complaint in str(refused.value)
-    assert str(refused.value).count(str(path)) == 1 + str(refused.value).count(f"'{path}'")
+    assert complaint in str(raised.value)
+    assert str(raised.value).count(str(path)) == 1 + str(raised.value).count(f"'{path}'")

@@ -126,7 +126,7 @@ def with_missing(share: float) -> Floats:
     return np.where(missing, np.nan, NORMALS)
 
 
-def test_missing_values_that_become_more_are_found_and_blind_nobody() -> None:
+def test_more_missing_values_are_found_and_hide_no_other_change() -> None:
     assert delays(with_missing(0.01), with_missing(0.05), runs=15, seed=7) <= 520
     assert delays(with_missing(0.01), with_missing(0.01) + 0.5, runs=15, seed=8) <= 165
 

@@ -59,7 +59,9 @@ def test_other_kinds_of_ours_are_no_garbage() -> None:
         ["incidents", "digest"],
     ],
 )
-def test_commands_go_on_behind_it(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+def test_commands_continue_after_an_unreadable_record(
+    monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
     use_fake_topics(
         monkeypatch,
         {TOPIC: records(*GARBAGE, GOOD, *GARBAGE), "driftline.models.v1": records(*GARBAGE)},

@@ -73,7 +73,7 @@ def test_a_deviance_is_zero_at_the_mean_and_grows_away_from_it(
 
 
 @given(st.integers(0, 2**40))
-def test_a_mean_delay_is_the_delay_where_all_are_alike(delay_ms: int) -> None:
+def test_the_mean_of_equal_delays_is_that_delay(delay_ms: int) -> None:
     assert delay_of(log_delay(delay_ms)) == pytest.approx(delay_ms, rel=2e-3, abs=1)
 
 

@@ -25,7 +25,7 @@ def found(database: Database) -> Job:
     return job
 
 
-def go_on(database: Database, *states: State) -> None:
+def advance(database: Database, *states: State) -> None:
     for state in states:
         with database.transaction() as rows:
             before = found(database)
@@ -72,11 +72,11 @@ def test_a_fit_that_kills_is_known_though_reading_begins_again_each_time(
             if found(database).state == state:
                 job = crash_guard.step_started(found(database))
                 assert not is_over_crash_limit(job)
-                go_on(database, following)  # type: ignore[arg-type]
+                advance(database, following)  # type: ignore[arg-type]
         job = crash_guard.step_started(found(database))
         assert (job.state, job.work.attempts) == ("fitting", {"fitting": died + 1})
         assert is_over_crash_limit(job) == (died == MAX_CRASHES)
-    go_on(database, "evaluating")
+    advance(database, "evaluating")
     assert found(database).work.attempts == {}
 
 
@@ -90,7 +90,7 @@ def test_deaths_between_its_steps_are_not_the_job_s_doing(database: Database) ->
 
 
 def test_a_promotion_is_never_given_up(database: Database) -> None:
-    go_on(database, "reading", "fitting", "evaluating", "refitting", "storing", "promoting")
+    advance(database, "reading", "fitting", "evaluating", "refitting", "storing", "promoting")
     for _ in range(2 * MAX_CRASHES):
         assert not is_over_crash_limit(CrashGuard(database).step_started(found(database)))
 
@@ -98,7 +98,7 @@ def test_a_promotion_is_never_given_up(database: Database) -> None:
 def test_a_job_that_has_left_its_step_is_not_noted_any_more(database: Database) -> None:
     crash_guard = CrashGuard(database)
     waiting = crash_guard.step_started(found(database))
-    go_on(database, "reading")
+    advance(database, "reading")
     crash_guard.step_survived(waiting)
     crash_guard.close()
     assert found(database).work.attempts == {}

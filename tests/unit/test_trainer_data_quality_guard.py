@@ -33,7 +33,7 @@ from trainer.service.context import TrainerContext
 
 @pytest.mark.parametrize("cause", [None, "constant", "unit_change"])
 @pytest.mark.parametrize("severity", ["low", "medium", "high"])
-def test_drift_beside_broken_data_of_its_feature_is_refused_with_the_reason(
+def test_drift_is_declined_with_the_reason_while_the_data_of_its_feature_are_broken(
     database: Database, context: TrainerContext, cause: str | None, severity: str
 ) -> None:
     receive_alert(database, context, **MISSING | {"cause": cause, "severity": severity})
@@ -41,12 +41,16 @@ def test_drift_beside_broken_data_of_its_feature_is_refused_with_the_reason(
     decision = receive_alert(database, context)
 
     assert (decision.action, decision.rule) == ("decline", "data_quality_open")
-    told = events(database)[-1]
-    assert (told.step, told.rule, told.caused_by) == ("declined", "data_quality_open", "a")
-    assert "temp: missing 1 % → 9 %" in told.reason
-    assert told.numbers["quality_episode"] == "q"
-    assert told.numbers["quality_onset_ms"] == NOW_MS - HOUR_MS
-    assert told.numbers["effect"] == 0.2
+    reported = events(database)[-1]
+    assert (reported.step, reported.rule, reported.caused_by) == (
+        "declined",
+        "data_quality_open",
+        "a",
+    )
+    assert "temp: missing 1 % → 9 %" in reported.reason
+    assert reported.numbers["quality_episode"] == "q"
+    assert reported.numbers["quality_onset_ms"] == NOW_MS - HOUR_MS
+    assert reported.numbers["effect"] == 0.2
 
 
 @pytest.mark.parametrize("phase", ["recovered", "resolved", "superseded"])
@@ -128,7 +132,7 @@ def test_what_is_no_broken_data_of_the_feature_stands_in_no_ones_way(
         {"kind": "concept", "series": "loss", "feature": None},
     ],
 )
-def test_drift_of_no_single_feature_asks_beside_broken_data(
+def test_drift_of_no_single_feature_requests_a_retrain_despite_broken_data(
     database: Database, context: TrainerContext, drift: dict[str, Any]
 ) -> None:
     receive_alert(database, context, **MISSING)
@@ -146,7 +150,7 @@ def test_drift_of_no_single_feature_asks_beside_broken_data(
         ("origin=EWR", "origin=JFK", "request"),
     ],
 )
-def test_segments_are_beside_each_other_where_an_event_may_lie_in_both(
+def test_segments_overlap_where_an_event_may_lie_in_both(
     database: Database,
     context: TrainerContext,
     broken: str | None,
@@ -158,7 +162,7 @@ def test_segments_are_beside_each_other_where_an_event_may_lie_in_both(
     assert receive_alert(database, context, segment=drifting).action == action
 
 
-def test_all_broken_data_beside_the_drift_must_be_mended(
+def test_all_quality_episodes_of_the_feature_must_end_first(
     database: Database, context: TrainerContext
 ) -> None:
     receive_alert(database, context, **MISSING)
@@ -206,16 +210,16 @@ def test_what_waited_for_a_job_waits_on_while_its_data_are_broken(
 @given(st.lists(st.tuples(st.sampled_from("qr"), st.sampled_from(get_args(Phase))), max_size=8))
 @settings(max_examples=examples(40))
 def test_an_episode_is_open_from_any_word_of_it_to_its_end_in_any_order_with_any_repeats(
-    told: list[tuple[str, Phase]],
+    reported: list[tuple[str, Phase]],
 ) -> None:
     with TemporaryDirectory() as data_dir, closing(Database(Path(data_dir))) as database:
         with database.transaction() as rows:
-            for episode_id, phase in told:
+            for episode_id, phase in reported:
                 record_quality_episode(
                     rows, alert(**MISSING | {"episode_id": episode_id, "phase": phase})
                 )
         found = quality_episodes_of(database.rows, alert())
 
-    over = {one for one, phase in told if phase in ("recovered", "superseded", "resolved")}
-    assert {one.episode_id for one in found} == {one for one, _ in told}
+    over = {one for one, phase in reported if phase in ("recovered", "superseded", "resolved")}
+    assert {one.episode_id for one in found} == {one for one, _ in reported}
     assert {one.episode_id for one in found if one.end_ms is not None} == over

@@ -104,7 +104,7 @@ def test_the_sample_is_about_as_large_as_its_share() -> None:
 
 
 @pytest.mark.parametrize("max_rows", [10_000, 500])
-def test_the_rate_is_that_of_the_log_however_few_of_its_events_are_rows(max_rows: int) -> None:
+def test_the_rate_is_that_of_all_events_however_few_become_rows(max_rows: int) -> None:
     """An event a second, one in four without a label; of the larger log a sample is kept."""
     records = [kind(n) for n in range(4_000) for kind in (event, label) if kind is event or n % 4]
     collector, ids = collected(records, max_rows)
@@ -115,7 +115,7 @@ def test_the_rate_is_that_of_the_log_however_few_of_its_events_are_rows(max_rows
     assert build_dataset(found, ColumnRoles("binary")).events_per_week == found.events_per_week
 
 
-def test_a_broken_span_trains_nobody() -> None:
+def test_events_of_an_excluded_time_range_do_not_train() -> None:
     records = [kind(n) for n in range(10) for kind in (event, label)]
     excluded_ranges = [ExcludedRange("broken", 2_000, 4_000), ExcludedRange("open", 8_000, None)]
 

@@ -87,7 +87,7 @@ def test_confirmed_drift_asks_for_a_retrain(kind: str, phase: str) -> None:
         (History(asked_ms=DAY_OF_JOBS), {}, "daily_budget"),
     ],
 )
-def test_a_refusal_names_its_rule(history: History, changes: dict[str, str], rule: str) -> None:
+def test_a_decline_names_its_rule(history: History, changes: dict[str, str], rule: str) -> None:
     decision = decided(history, **changes)
 
     assert (decision.action, decision.rule) == ("decline", rule)
@@ -118,7 +118,7 @@ def test_what_ends_before_the_labels_came_ends_the_waiting_job() -> None:
 
 
 @pytest.mark.parametrize("phase", ["acknowledged", "snoozed"])
-def test_what_a_person_says_of_an_episode_asks_for_no_retrain(phase: str) -> None:
+def test_a_command_on_an_episode_requests_no_retrain(phase: str) -> None:
     assert decided(phase=phase).action == "ignore"
 
 
@@ -189,7 +189,7 @@ def test_a_broken_span_lasts_from_the_onset_to_the_recovery() -> None:
     assert not excludes_data(alert(kind="quality", severity="low"))
 
 
-def test_limits_that_cannot_be_meant_are_refused() -> None:
+def test_impossible_limits_are_rejected() -> None:
     with pytest.raises(ValueError, match="max_rows must be positive"):
         RetrainPolicy(max_rows=0)
     with pytest.raises(ValueError, match="holdout_rows must be positive"):
@@ -199,7 +199,7 @@ def test_limits_that_cannot_be_meant_are_refused() -> None:
 @pytest.mark.parametrize(
     "setting", ["nowhere", "trainer.alert.received:0", "trainer.alert.received:x"]
 )
-def test_a_failpoint_that_does_not_exist_is_refused(setting: str) -> None:
+def test_an_unknown_failpoint_is_rejected(setting: str) -> None:
     with pytest.raises(ValueError, match="DRIFTLINE_FAILPOINT"):
         parse_failpoint(setting)
 

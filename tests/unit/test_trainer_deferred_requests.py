@@ -28,20 +28,20 @@ _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE
 
 @pytest.fixture
 def context(tmp_path: Path) -> TrainerContext:
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "trainer": {
             "data_dir": tmp_path,
             "factories": {"m": "f:f"},
             "policy": {"cooldown_ms": 72 * HOUR_MS, "max_retrains_per_day": 1},
         }
     }
-    return context_from_settings(Settings(**told))
+    return context_from_settings(Settings(**fields))
 
 
 def receive_alert(database: Database, context: TrainerContext, **changes: Any) -> Decision:
-    told = {"decided_ms": NOW_MS, "kind": "data"} | changes
+    fields = {"decided_ms": NOW_MS, "kind": "data"} | changes
     with database.transaction() as rows:
-        return handle_alert(rows, alert(**told), context, wall_ms=WALL_MS)
+        return handle_alert(rows, alert(**fields), context, wall_ms=WALL_MS)
 
 
 def later(database: Database, context: TrainerContext, wall_ms: int) -> list[Decision | None]:
@@ -53,8 +53,8 @@ def test_of_a_drill_the_trainer_records_nothing(
     database: Database, context: TrainerContext
 ) -> None:
     broken = {"kind": "quality", "severity": "high"}
-    for told in ({}, broken, {"phase": "recovered"}, {"alert_id": "b", "phase": "ongoing"}):
-        assert receive_alert(database, context, drill=True, **told) == Decision("ignore", "drill")
+    for fields in ({}, broken, {"phase": "recovered"}, {"alert_id": "b", "phase": "ongoing"}):
+        assert receive_alert(database, context, drill=True, **fields) == Decision("ignore", "drill")
 
     with database.transaction() as rows:
         tables = [name for (name,) in rows.execute(_TABLES)]
@@ -209,13 +209,13 @@ def test_an_episode_of_another_version_waits_until_that_is_the_champion(
 ) -> None:
     """A canary that drifts, and a version that is put back into service."""
     set_champion(database, 1, "2")
-    refused = receive_alert(database, context, champion="2")
-    assert (refused.action, refused.rule) == ("decline", "old_version")
-    assert "not the champion (2 is)" in refused.reason
-    told = len(unsent_records(database.rows))
+    declined = receive_alert(database, context, champion="2")
+    assert (declined.action, declined.rule) == ("decline", "old_version")
+    assert "not the champion (2 is)" in declined.reason
+    fields = len(unsent_records(database.rows))
 
     assert later(database, context, WALL_MS + 72 * HOUR_MS) == [None]
-    assert len(unsent_records(database.rows)) == told
+    assert len(unsent_records(database.rows)) == fields
     set_champion(database, 2, "1")
     assert [d.action for d in later(database, context, WALL_MS + 73 * HOUR_MS) if d] == ["request"]
     end_job(database, "promoted")

@@ -48,8 +48,8 @@ STORY = [
 def played(alerts: list[DriftAlert]) -> list[object]:
     """What the trainer has recorded of them, having decided again in the end."""
     with TemporaryDirectory() as data_dir, closing(Database(Path(data_dir))) as database:
-        told: dict[str, Any] = {"trainer": {"data_dir": data_dir, "factories": {"m": "f:f"}}}
-        context = context_from_settings(Settings(**told))
+        values: dict[str, Any] = {"trainer": {"data_dir": data_dir, "factories": {"m": "f:f"}}}
+        context = context_from_settings(Settings(**values))
         for one in alerts:
             with database.transaction() as rows:
                 handle_alert(rows, one, context, wall_ms=WALL_MS)
@@ -69,7 +69,7 @@ def played(alerts: list[DriftAlert]) -> list[object]:
 @example([1], 4)  # an alert that waits, repeated when nothing is in its way any more
 @example([1], 6)  # and when its episode is over
 @settings(max_examples=examples(30))
-def test_repeats_change_nothing(repeated: list[int], n_heard: int) -> None:
-    heard = STORY[:n_heard]
+def test_repeats_change_nothing(repeated: list[int], n_received: int) -> None:
+    received = STORY[:n_received]
 
-    assert played([*heard, *(STORY[i] for i in repeated if i < n_heard)]) == played(heard)
+    assert played([*received, *(STORY[i] for i in repeated if i < n_received)]) == played(received)

@@ -70,15 +70,15 @@ def test_a_better_challenger_is_promoted_and_the_reason_reads() -> None:
     champion = (rng.random(2_000) < 0.30).astype(float)
     challenger = (rng.random(2_000) < 0.20).astype(float)
 
-    verdict = compare(champion, challenger, Gate())
+    decision = compare(champion, challenger, Gate())
 
-    assert verdict.promote
-    assert verdict.rule == "better"
-    assert verdict.reason == (
+    assert decision.promote
+    assert decision.rule == "better"
+    assert decision.reason == (
         "loss 0.2165 after 0.2945: improvement +0.0780, "
         "95 % interval +0.0500 to +0.1060, on 2000 events"
     )
-    assert verdict.numbers["n_events"] == 2_000
+    assert decision.numbers["n_events"] == 2_000
     assert not compare(challenger, champion, Gate()).promote
 
 
@@ -105,39 +105,39 @@ def test_a_refit_that_is_worse_on_rows_it_has_seen_is_rejected() -> None:
 def test_the_same_losses_give_no_promotion() -> None:
     same = np.tile([0.0, 1.0, 0.0], 400)
 
-    verdict = compare(same, same, STRICT)
+    decision = compare(same, same, STRICT)
 
-    assert (verdict.promote, verdict.rule) == (False, "not_better")
-    assert verdict.reason.startswith("the interval is not above zero.")
+    assert (decision.promote, decision.rule) == (False, "not_better")
+    assert decision.reason.startswith("the interval is not above zero.")
     assert compare(same, same, Gate()).rule == "not_worse"
 
 
 def test_few_events_decide_nothing() -> None:
-    verdict = compare(np.ones(199), np.zeros(199), Gate())
+    decision = compare(np.ones(199), np.zeros(199), Gate())
 
-    assert (verdict.promote, verdict.rule) == (False, "too_few_events")
-    assert verdict.reason == "199 later labelled events to compare on; 200 are needed"
+    assert (decision.promote, decision.rule) == (False, "too_few_events")
+    assert decision.reason == "199 later labelled events to compare on; 200 are needed"
 
 
 def test_events_that_all_share_one_weather_decide_nothing() -> None:
     better_on_one_day = np.repeat([1.0, 0.0], 600)
 
-    verdict = compare(better_on_one_day, np.zeros(1_200), Gate())
+    decision = compare(better_on_one_day, np.zeros(1_200), Gate())
 
-    assert (verdict.promote, verdict.rule) == (False, "too_dependent")
+    assert (decision.promote, decision.rule) == (False, "too_dependent")
 
 
 def test_nan_is_never_promoted() -> None:
     champion, challenger = np.ones(1_000), np.zeros(1_000)
     challenger[17] = math.nan
 
-    verdict = compare(champion, challenger, Gate())
+    decision = compare(champion, challenger, Gate())
 
-    assert (verdict.promote, verdict.rule) == (False, "no_prediction")
-    assert verdict.reason == "the challenger has no valid prediction for 1 of 1000 events"
+    assert (decision.promote, decision.rule) == (False, "no_prediction")
+    assert decision.reason == "the challenger has no valid prediction for 1 of 1000 events"
 
 
-def test_events_the_champion_could_not_judge_are_left_out() -> None:
+def test_events_without_a_prediction_of_the_champion_are_left_out() -> None:
     rng = np.random.default_rng(2)
     champion, challenger = (rng.random((2, 1_000)) < [[0.4], [0.2]]).astype(float)
     champion[:300] = challenger[:10] = math.nan
@@ -167,7 +167,7 @@ LOSSES = arrays(
 
 
 @given(LOSSES, LOSSES)
-def test_any_losses_get_a_verdict_and_not_both_are_better(first: Any, second: Any) -> None:
+def test_any_losses_get_a_decision_and_not_both_are_better(first: Any, second: Any) -> None:
     one, other = compare(first, second, GATE), compare(second, first, GATE)
 
     assert not (one.promote and other.promote)
@@ -235,6 +235,6 @@ def test_the_losses_of_many_events_are_those_of_each(
 @pytest.mark.parametrize(
     "wrong", [{"confidence": 0.2}, {"min_events": 3}, {"min_improvement": math.nan}]
 )
-def test_a_gate_that_cannot_be_meant_is_refused(wrong: dict[str, Any]) -> None:
+def test_impossible_gate_settings_are_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Gate(**wrong)

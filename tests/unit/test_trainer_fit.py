@@ -36,7 +36,7 @@ def frame(n: int = 900, seed: int = 4) -> pd.DataFrame:
 
 
 @pytest.fixture(autouse=True)
-def _beside_the_factories(monkeypatch: pytest.MonkeyPatch) -> None:
+def _next_to_the_factories(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(HERE)
 
 
@@ -191,7 +191,7 @@ def test_what_goes_wrong_is_a_rule_and_a_reason(
     [
         ("no_such_module:make", "raised", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("an_int", "not_an_estimator", "returned an object of type int, not an estimator"),
-        ("says_nan", "bad_output", "a value that is not between 0 and 1"),
+        ("returns_nan", "bad_output", "a value that is not between 0 and 1"),
         ("raises_in_predict", "raised", "while fold 1 of 3: ArithmeticError: cannot predict"),
         ("own_function_inside", "untrusted_type", "estimator_factories.drop_carrier"),
     ],

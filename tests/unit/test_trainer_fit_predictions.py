@@ -16,8 +16,8 @@ from trainer.fitting.predictions import InvalidPredictions, predictions, task_of
 ROWS = pd.DataFrame({"x": [0.0, 1.0, 2.0]})
 
 
-def saying(method: str, said: Any, classes: tuple[Any, ...] = (0, 1)) -> Any:
-    return SimpleNamespace(**{method: lambda _frame: said}, classes_=np.array(classes))
+def estimator_with(method: str, returned: Any, classes: tuple[Any, ...] = (0, 1)) -> Any:
+    return SimpleNamespace(**{method: lambda _frame: returned}, classes_=np.array(classes))
 
 
 def test_a_factory_is_called() -> None:
@@ -37,14 +37,14 @@ def test_a_factory_is_called() -> None:
     ],
 )
 def test_what_is_no_factory_of_an_estimator_is_named(factory: str, why: str) -> None:
-    with pytest.raises(NotAnEstimator) as refused:
+    with pytest.raises(NotAnEstimator) as raised:
         make_estimator(factory)
 
-    assert why in str(refused.value)
+    assert why in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("said", "why"),
+    ("returned", "why"),
     [
         (np.full((3, 2), np.nan), "a value that is not between 0 and 1"),
         (np.full((3, 2), 7.0), "a value that is not between 0 and 1"),
@@ -55,13 +55,13 @@ def test_what_is_no_factory_of_an_estimator_is_named(factory: str, why: str) -> 
         (None, r"an array \(\)"),
     ],
 )
-def test_probabilities_that_are_none_are_named(said: Any, why: str) -> None:
+def test_probabilities_that_are_none_are_named(returned: Any, why: str) -> None:
     with pytest.raises(InvalidPredictions, match=why):
-        predictions(saying("predict_proba", said), ROWS, "binary", 1)
+        predictions(estimator_with("predict_proba", returned), ROWS, "binary", 1)
 
 
 @pytest.mark.parametrize(
-    ("task", "said", "why"),
+    ("task", "returned", "why"),
     [
         ("regression", np.array([1.0, np.nan, 2.0]), "not a finite number"),
         ("regression", np.array([1.0, np.inf, 2.0]), "not a finite number"),
@@ -71,9 +71,9 @@ def test_probabilities_that_are_none_are_named(said: Any, why: str) -> None:
         ("multiclass", np.array(["a", None, "c"], dtype=object), "None, which is not a class"),
     ],
 )
-def test_predictions_that_are_none_are_named(task: Any, said: Any, why: str) -> None:
+def test_predictions_that_are_none_are_named(task: Any, returned: Any, why: str) -> None:
     with pytest.raises(InvalidPredictions, match=why):
-        predictions(saying("predict", said), ROWS, task, 1)
+        predictions(estimator_with("predict", returned), ROWS, task, 1)
 
 
 @pytest.mark.parametrize("positive", [1, 1.0, True, "1"])
@@ -81,12 +81,12 @@ def test_a_class_is_the_same_however_it_was_written(positive: Any) -> None:
     table = np.array([[0.9, 0.1], [0.2, 0.8], [1.0, 0.0]])
 
     for classes in [(0, 1), (0.0, 1.0), (False, True), ("0", "1")]:
-        model = saying("predict_proba", table, classes)
+        model = estimator_with("predict_proba", table, classes)
         assert predictions(model, ROWS, "binary", positive) == [0.1, 0.8, 0.0]
 
 
 def test_a_model_that_never_saw_a_positive_gives_it_no_chance() -> None:
-    model = saying("predict_proba", np.ones((3, 1)), (0,))
+    model = estimator_with("predict_proba", np.ones((3, 1)), (0,))
 
     assert predictions(model, ROWS, "binary", 1) == [0.0, 0.0, 0.0]
 

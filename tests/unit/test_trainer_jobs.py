@@ -150,15 +150,13 @@ def test_only_jobs_that_ran_count_for_cooldown_and_budget(database: Database) ->
         ("data_quality_open", 0),
     ],
 )
-def test_a_refusal_for_a_while_is_no_decision_for_good(
-    database: Database, rule: str, decisions: int
-) -> None:
-    refused = job(1).to("asked", rule=rule).ended("declined")
+def test_a_deferrable_decline_is_not_final(database: Database, rule: str, decisions: int) -> None:
+    declined = job(1).to("asked", rule=rule).ended("declined")
     with database.transaction() as rows:
-        add_job(rows, refused)
+        add_job(rows, declined)
 
     history = history_of(
-        database.rows, "m", episode_id=refused.episode_id, now_ms=NOW_MS, has_factory=True
+        database.rows, "m", episode_id=declined.episode_id, now_ms=NOW_MS, has_factory=True
     )
 
     assert history.episode_decided == bool(decisions)
@@ -177,7 +175,7 @@ def test_only_a_job_that_waits_can_be_cancelled(database: Database) -> None:
     assert waiting_episode_id() is None
 
 
-def test_the_champion_is_the_last_one_crowned_and_once_for_each_cause(database: Database) -> None:
+def test_the_champion_is_the_last_one_set_and_once_for_each_cause(database: Database) -> None:
     one, two = (Champion("m", v, f"sha{v}", int(v), f"cause{v}") for v in "12")
     with database.transaction() as rows:
         for champion in (one, two, two):
@@ -189,9 +187,7 @@ def test_the_champion_is_the_last_one_crowned_and_once_for_each_cause(database: 
     assert used_version_names(database.rows, "m") == ["1", "2"]
 
 
-def test_a_letter_is_sent_until_it_is_acknowledged_and_never_put_in_again(
-    database: Database,
-) -> None:
+def test_an_outbound_record_is_sent_until_acknowledged_and_added_once(database: Database) -> None:
     outbound_records = [OutboundRecord(f"id{n}", "topic", "m", "kind", b"{}") for n in range(3)]
     with database.transaction() as rows:
         enqueue(rows, outbound_records)
@@ -204,7 +200,7 @@ def test_a_letter_is_sent_until_it_is_acknowledged_and_never_put_in_again(
     assert unsent_records(database.rows) == outbound_records[2:]
 
 
-def test_the_file_is_found_again_and_another_format_is_refused(tmp_path: Path) -> None:
+def test_the_file_is_found_again_and_another_format_is_rejected(tmp_path: Path) -> None:
     with closing(Database(tmp_path)) as first, first.transaction() as rows:
         add_job(rows, job())
     with closing(Database(tmp_path)) as second:

@@ -95,7 +95,7 @@ def good(first: int, upto: int) -> list[Record]:
     return [Record(offset) for offset in range(first, upto)]
 
 
-def test_errors_that_piled_up_while_nobody_looked_are_one(reading: RangeReader) -> None:
+def test_errors_since_the_last_read_are_reported_as_one(reading: RangeReader) -> None:
     assert read(reading, [[*good(0, 5), *[bad(5)] * 300]]) == []
     assert (reading.read, reading.rejected) == (5, 0)
 
@@ -125,7 +125,7 @@ def test_another_error_is_for_the_caller(reading: RangeReader) -> None:
         read(reading, [[*good(0, 5), Record(5, KafkaError._TRANSPORT), *good(5, 9)]])
 
 
-def test_an_empty_poll_is_not_the_end_of_the_log(reading: RangeReader) -> None:
+def test_an_empty_poll_is_not_the_end_of_the_partition(reading: RangeReader) -> None:
     read(reading, [good(0, 19), []])
     assert not reading.at_end
     read(reading, [good(19, 20)])

@@ -113,7 +113,7 @@ def test_an_artifact_can_be_stored_from_its_file(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_artifact_are_refused(data: bytes) -> None:
+def test_bytes_that_are_no_artifact_are_rejected(data: bytes) -> None:
     with pytest.raises(CorruptArtifact):
         artifact.load(data)
 
@@ -122,13 +122,13 @@ def doubled(values: Any) -> Any:
     return values * 2
 
 
-def test_types_outside_the_allow_list_are_refused_by_name(tmp_path: Path) -> None:
+def test_types_outside_the_allow_list_are_rejected_by_name(tmp_path: Path) -> None:
     fitted = make_pipeline(FunctionTransformer(doubled), Ridge()).fit(FRAME[["temp"]], DELAY)
 
-    with pytest.raises(UntrustedType, match=r"test_trainer_registry\.doubled") as refused:
+    with pytest.raises(UntrustedType, match=r"test_trainer_registry\.doubled") as raised:
         store(Registry(tmp_path), fitted)
 
-    assert len(refused.value.names) == 1
+    assert len(raised.value.names) == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -161,7 +161,7 @@ def test_names_are_files_without_clash(names: list[str]) -> None:
     assert not first.startswith(".")
 
 
-def test_a_partial_of_an_unreviewed_function_is_refused() -> None:
+def test_a_partial_of_an_unreviewed_function_is_rejected() -> None:
     for function, name in ((os.system, r"posix\.system"), (doubled, "doubled")):
         smuggled = FunctionTransformer(partial(function))
         with pytest.raises((UntrustedType, NotStorable), match=name):

@@ -36,8 +36,8 @@ def test_a_job_that_waits_is_set_back_when_its_data_break(
     assert receive_alert(database, context, **MISSING).rule == "data_quality"
 
     assert active_jobs(database.rows) == []
-    refused = [e for e in events(database) if e.caused_by == "a"][-1]
-    assert (refused.step, refused.rule) == ("declined", "data_quality_open")
+    declined = [e for e in events(database) if e.caused_by == "a"][-1]
+    assert (declined.step, declined.rule) == ("declined", "data_quality_open")
     assert later(database, context, WALL_MS + 999 * HOUR_MS) == [None]
 
     for again, mended_ms in (("a/later", MENDED_MS), ("a/later-2", MENDED_MS + 2 * HOUR_MS)):
@@ -66,7 +66,7 @@ def test_a_job_that_waits_is_set_back_when_its_data_break(
         )
 
 
-def test_a_job_that_reads_already_goes_on_when_its_data_break(
+def test_a_job_that_is_reading_continues_when_its_data_break(
     database: Database, context: TrainerContext
 ) -> None:
     """It had its labels before: what is broken now is behind them."""

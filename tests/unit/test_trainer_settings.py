@@ -47,7 +47,7 @@ def test_monitor_and_trainer_read_the_same_file(
     assert context.gate.metric == "brier"
 
 
-def test_a_setting_nobody_knows_is_refused_by_name() -> None:
+def test_an_unknown_setting_is_rejected_by_name() -> None:
     with pytest.raises(ValidationError, match="hoem"):
         Settings(trainer={"hoem": "models"})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"\[trainer.policy\] does not know cooldown"):

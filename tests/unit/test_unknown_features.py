@@ -112,7 +112,7 @@ def test_one_that_comes_and_goes_is_one_alert() -> None:
     assert len(schema_alerts(watched(), wind=np.where(np.arange(N) < 200, np.nan, bursts))) == 1
 
 
-def test_names_made_up_beside_it_do_not_hide_it() -> None:
+def test_made_up_names_do_not_hide_an_unknown_feature() -> None:
     watch = SchemaRule({"a"})
     watch.observe(Table(KNOWN))
     (started,) = watch.observe(Table([{"fare": 1.0}] * SPAN_EVENTS))
@@ -188,7 +188,7 @@ PLANS = st.lists(
 
 
 @given(PLANS, st.lists(st.integers(0, 1_100), max_size=8))
-def test_the_rule_does_not_depend_on_how_the_log_is_cut(
+def test_the_rule_does_not_depend_on_batch_boundaries(
     plan: list[tuple[int, list[str]]], cuts: list[int]
 ) -> None:
     rows = [*KNOWN, *rows_of(plan)]
@@ -222,7 +222,7 @@ def test_an_episode_begins_before_it_grows_or_ends(plan: list[tuple[int, list[st
     assert is_open == bool(watch.new)
 
 
-def test_made_up_names_are_no_schema_and_take_no_room() -> None:
+def test_made_up_names_are_no_schema_and_use_no_memory() -> None:
     watch = SchemaRule({"a"})
     sizes = []
     for start in range(0, 4_000, 500):

@@ -44,7 +44,7 @@ def test_what_a_killed_process_left_is_swept(shared: Path) -> None:
     assert not ours.exists()
 
 
-def test_a_fifo_where_the_owner_stands_blocks_nobody(shared: Path) -> None:
+def test_a_fifo_in_place_of_the_owner_file_does_not_block(shared: Path) -> None:
     folder = shared / "driftline-x-fifo"
     folder.mkdir()
     os.mkfifo(folder / "owner.pid")
@@ -121,7 +121,7 @@ def test_a_user_without_a_home_has_a_cache(shared: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "says"),
+    ("number", "expected"),
     [
         (errno.ENOTDIR, "the path is a file, not a folder"),
         (errno.EEXIST, "the path is a file, not a folder"),
@@ -133,10 +133,10 @@ def test_a_user_without_a_home_has_a_cache(shared: Path) -> None:
         (errno.ELOOP, "the operating system rejected a request"),
     ],
 )
-def test_a_path_that_cannot_be_used_is_named_with_a_fix(number: int, says: str) -> None:
+def test_a_path_that_cannot_be_used_is_named_with_a_fix(number: int, expected: str) -> None:
     found = to_command_error(OSError(number, os.strerror(number), "some/home"))
 
-    assert (found.what, found.where) == (says, "some/home")
+    assert (found.what, found.where) == (expected, "some/home")
     assert found.fix
 
 

@@ -105,16 +105,16 @@ def test_few_events_prove_nothing() -> None:
 @pytest.mark.parametrize("dependence", ["iid", "AR .9"])
 def test_windows_of_the_reference_itself_hardly_ever_differ(dependence: str) -> None:
     rng = np.random.default_rng(9)
-    verdicts, p_values = [], []
+    decisions, p_values = [], []
     for _ in range(4):
         z = latent(rng, dependence, 110_000)  # type: ignore[arg-type]
         reference = fit_feature("x", z[:10_000])
         for at in range(10_000, len(z), 1_000):
             found = compared(reference, z[at : at + 1_000])
-            verdicts.append(found.drifted)
+            decisions.append(found.drifted)
             p_values += [found.chi_square_p, found.ks_p]
 
-    assert sum(verdicts) <= 0.02 * len(verdicts)
+    assert sum(decisions) <= 0.02 * len(decisions)
     assert np.mean(np.array(p_values) < 0.01) <= 0.02
 
 
@@ -146,7 +146,7 @@ def test_status_counts_the_windows_a_feature_differs_in() -> None:
     assert differing(windows) == {"a": 2, "b": 1}
 
 
-def test_a_window_stored_before_there_were_verdicts_reads() -> None:
+def test_a_stored_window_without_a_drift_level_can_be_read() -> None:
     old = b'{"count":1,"invalid":0,"bins":[1],"psi":0.0,"effect":0.0,"jensen_shannon":0.0}'
 
     read = msgspec.json.decode(old, type=ClosedFeature)

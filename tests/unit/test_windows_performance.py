@@ -95,7 +95,7 @@ def test_all_are_published_again_after_a_restart_so_many_at_once() -> None:
 
 
 @pytest.mark.parametrize("row", [[5, 1, 0.0], [10, 0, 0.0], [10, 1, -1.0], [10, 1, float("nan")]])
-def test_an_impossible_window_is_refused(row: list[float]) -> None:
+def test_an_impossible_window_is_rejected(row: list[float]) -> None:
     with pytest.raises(ValueError, match=r"window \d+: impossible losses"):
         made().restore(stored_parts({"clock": 20, "0": [row]}))
 

@@ -144,7 +144,7 @@ def test_a_commit_writes_changed_windows_only_and_deletes_closed_ones() -> None:
     assert windows.pending_changes() == {}
 
 
-def test_a_grace_that_keeps_too_many_windows_open_is_refused() -> None:
+def test_a_grace_period_that_keeps_too_many_windows_open_is_rejected() -> None:
     with pytest.raises(ValueError, match="raise max_open"):
         WindowSpec(size_ms=10, grace_ms=31, max_open=4)
     assert WindowSpec(size_ms=10, grace_ms=30, max_open=4).most_open == 4

@@ -39,14 +39,14 @@ MENDED: dict[str, Any] = MISSING | {
 
 
 def trainer_context_in(data_dir: Path) -> TrainerContext:
-    told: dict[str, Any] = {"trainer": {"data_dir": data_dir, "factories": {"m": "f:f"}}}
-    return context_from_settings(Settings(**told))
+    values: dict[str, Any] = {"trainer": {"data_dir": data_dir, "factories": {"m": "f:f"}}}
+    return context_from_settings(Settings(**values))
 
 
 def receive_alert(database: Database, context: TrainerContext, **changes: Any) -> Decision:
-    told = {"decided_ms": NOW_MS} | changes
+    values = {"decided_ms": NOW_MS} | changes
     with database.transaction() as rows:
-        return handle_alert(rows, alert(**told), context, wall_ms=WALL_MS)
+        return handle_alert(rows, alert(**values), context, wall_ms=WALL_MS)
 
 
 def later(

@@ -16,7 +16,12 @@ import time
 from pathlib import Path
 
 from tests.benchmarks.detection.alerts_per_quarter import run_quarter
-from tests.benchmarks.detection.dependence import quiet_lines, quiet_pair, turn_delays, turn_lines
+from tests.benchmarks.detection.dependence import (
+    stationary_lines,
+    stationary_pair,
+    turn_delays,
+    turn_lines,
+)
 from tests.benchmarks.detection.lasting_change import episodes
 from tests.benchmarks.detection.measure import delays, false_alerts
 from tests.benchmarks.detection.plan import Plan, full, quick
@@ -34,17 +39,25 @@ from tests.benchmarks.detection.report import (
 
 def run(plan: Plan) -> Findings:
     """Measure everything in ``plan``; progress goes to standard error."""
-    quiet = []
+    no_drift = []
     for i, stream in enumerate(plan.stationary):
         _progress(f"{stream.name}, {stream.dependence}: nothing happens")
-        quiet.append(false_alerts(stream, plan.n_references, plan.n_events, plan.n_rival_events, i))
+        no_drift.append(
+            false_alerts(stream, plan.n_references, plan.n_events, plan.n_baseline_events, i)
+        )
     found = []
     for i, cell in enumerate(plan.cells):
         stream = cell.stream
         _progress(f"{stream.name}, {stream.dependence}: {cell.change.name}")
         found.append(
             delays(
-                stream, cell.change, plan.n_runs, plan.n_rival_runs, cell.cap, 1000 + i, cell.asked
+                stream,
+                cell.change,
+                plan.n_runs,
+                plan.n_baseline_runs,
+                cell.cap,
+                1000 + i,
+                cell.asked,
             )
         )
     lasting = []
@@ -56,7 +69,7 @@ def run(plan: Plan) -> Findings:
     pairs, turns = [], []
     for i, pairing in enumerate(plan.pairs):
         _progress(f"two of {pairing.name}: nothing happens")
-        pairs.append(quiet_pair(pairing, plan.n_references, plan.n_events, 3000 + i))
+        pairs.append(stationary_pair(pairing, plan.n_references, plan.n_events, 3000 + i))
     for i, turn in enumerate(plan.turns):
         _progress(f"two of {turn.pairing.name}: {turn.after:g}")
         turns.append(turn_delays(turn, plan.n_runs, 20_000, 4000 + i))
@@ -64,7 +77,7 @@ def run(plan: Plan) -> Findings:
     if plan.model is not None:
         _progress(f"a model of {plan.model.n_features} features, {plan.model.n_days} days")
         quarter = run_quarter(plan.model.n_features, plan.model.n_days, seed=1)
-    return Findings(quiet, found, lasting, quarter, pairs, turns)
+    return Findings(no_drift, found, lasting, quarter, pairs, turns)
 
 
 def _progress(text: str) -> None:
@@ -83,13 +96,13 @@ def main() -> int:
     findings = run(quick() if options.quick else full())
     _progress("")
     print("False signals per million events; ! is beyond the budget's Poisson 95 % bound")
-    print("\n".join(false_alert_lines(findings.quiet)))
+    print("\n".join(false_alert_lines(findings.stationary)))
     print("\nEvents from a change to the signal, and to the episode")
     print("! is beyond 1.3 bound + 8, or 1.15 of what is asked for where that is another number")
     print("\n".join(delay_lines(findings.found)))
     if findings.pairs:
         print("\nTwo features: false signals of their relation per million events")
-        print("\n".join(quiet_lines(findings.pairs)))
+        print("\n".join(stationary_lines(findings.pairs)))
     if findings.turns:
         print("\nTheir rank correlation changes, and neither of them does")
         print("\n".join(turn_lines(findings.turns)))
@@ -101,7 +114,7 @@ def main() -> int:
         print("\nA whole model in which nothing changes, one alert a week allowed")
         print("\n".join(quarter_lines(findings.quarter)))
     if options.plot is not None:
-        draw(findings.quiet, findings.found, options.plot)
+        draw(findings.stationary, findings.found, options.plot)
     broken = violations(findings)
     for text in broken:
         print(f"does not hold: {text}", file=sys.stderr)

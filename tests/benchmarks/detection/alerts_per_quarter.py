@@ -70,7 +70,7 @@ class Quarter(NamedTuple):
 
     n_features: int
     n_channels: int
-    n_relations: int
+    n_correlations: int
     n_seasonal: int
     n_events: int
     weeks: float

@@ -22,7 +22,7 @@ from stream_monitor.reference.fit import fit_feature
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.reference.transform import Transform
 from tests.benchmarks.detection.feature_monitor import BUDGET
-from tests.benchmarks.detection.measure import N_QUIET, quantile
+from tests.benchmarks.detection.measure import N_STATIONARY, quantile
 from tests.benchmarks.detection.streams import (
     N_REFERENCE,
     Dependence,
@@ -62,7 +62,7 @@ class Turn(NamedTuple):
     asked: int | None = None
 
 
-class QuietPair(NamedTuple):
+class StationaryPair(NamedTuple):
     """Of ``n_events`` in which nothing changes: all signals are false."""
 
     pairing: Pairing
@@ -87,11 +87,11 @@ class TurnDelays(NamedTuple):
 
 
 class _Listening(Channel):
-    heard: list[Detection]
+    reported: list[Detection]
 
     def observe(self, values: Ints) -> list[Detection]:
-        self.heard = super().observe(values)
-        return self.heard
+        self.reported = super().observe(values)
+        return self.reported
 
 
 class _Watch:
@@ -125,7 +125,7 @@ class _Watch:
             first.apply(a), second.apply(b), places, times, lambda at, back: (at - back, 0)
         )
         began = [v.offset for v in decisions if v.phase == "started"]
-        return [signal.position for signal in self._channel.heard], began
+        return [signal.position for signal in self._channel.reported], began
 
 
 def _columns(pairing: Pairing, rho: Floats | float, n: int, rng: np.random.Generator) -> list[Any]:
@@ -136,7 +136,9 @@ def _columns(pairing: Pairing, rho: Floats | float, n: int, rng: np.random.Gener
     return [seen(stream, one), seen(stream, other)]
 
 
-def quiet_pair(pairing: Pairing, n_references: int, n_events: int, seed: int) -> QuietPair:
+def stationary_pair(
+    pairing: Pairing, n_references: int, n_events: int, seed: int
+) -> StationaryPair:
     """Watch ``n_events`` after each of ``n_references`` references in which nothing changes."""
     signals = started = 0
     for run in range(n_references):
@@ -151,13 +153,13 @@ def quiet_pair(pairing: Pairing, n_references: int, n_events: int, seed: int) ->
     asked = n * BUDGET.false_alerts / BUDGET.per_events
     upper = float(chi2.ppf(0.95, 2 * signals + 2)) / 2 / n * 1e6
     allowed = int(poisson_law.ppf(0.95, asked))
-    return QuietPair(pairing, n, signals, started, allowed, upper)
+    return StationaryPair(pairing, n, signals, started, allowed, upper)
 
 
 def turn_delays(turn: Turn, n_runs: int, cap: int, seed: int) -> TurnDelays:
     """Watch until a signal and a started episode, or ``cap`` events after the change."""
     found, begun = [], []
-    first = N_REFERENCE + N_QUIET
+    first = N_REFERENCE + N_STATIONARY
     for run in range(n_runs):
         rng = np.random.default_rng((seed, run))
         rho = np.where(np.arange(first + cap) < first, turn.pairing.rho, turn.after)
@@ -186,7 +188,7 @@ def _bound(before: float, after: float) -> float:
     return math.log(arl0_events(BUDGET, 1)) / divergence
 
 
-def quiet_lines(rows: Sequence[QuietPair]) -> list[str]:
+def stationary_lines(rows: Sequence[StationaryPair]) -> list[str]:
     """False signals of relations per million events, against the budget."""
     lines = [f"{'stationary pair':<40}{'signals':>9}{'95 % <':>8}{'episodes':>10}{'budget':>8}"]
     for row in rows:

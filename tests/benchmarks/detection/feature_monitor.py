@@ -20,11 +20,11 @@ BUDGET: Final = Budget(false_alerts=1.0, per_events=1_000_000)
 class _Listening(SignalDetectors):
     """Keeps the signals that a series turns into episodes, or does not."""
 
-    heard: list[Detection]
+    reported: list[Detection]
 
     def observe(self, transformed: Transformed, times_ms: Ints | None = None) -> list[Detection]:
-        self.heard = super().observe(transformed, times_ms)
-        return self.heard
+        self.reported = super().observe(transformed, times_ms)
+        return self.reported
 
 
 class Watch:
@@ -61,7 +61,7 @@ class Watch:
             [d.decision.offset - first for d in findings if d.decision.phase == phase]
             for phase in ("started", "recovered")
         )
-        signals = [signal.position for signal in self._detectors.heard]
+        signals = [signal.position for signal in self._detectors.reported]
         signals += [
             d.decision.offset - first
             for d in findings

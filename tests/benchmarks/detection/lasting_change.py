@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.benchmarks.detection.changes import Change, column_of
 from tests.benchmarks.detection.feature_monitor import Watch
-from tests.benchmarks.detection.measure import N_QUIET, quantile
+from tests.benchmarks.detection.measure import N_STATIONARY, quantile
 from tests.benchmarks.detection.streams import N_REFERENCE, Stream, latent
 
 _PART: Final = 2_000
@@ -46,7 +46,7 @@ def episodes(stream: Stream, change: Change, n_runs: int, n_lasting: int, seed: 
     early = relapsed = 0
     for run in range(n_runs):
         rng = np.random.default_rng((seed, run))
-        start = N_REFERENCE + N_QUIET
+        start = N_REFERENCE + N_STATIONARY
         end = start + n_lasting
         z = latent(rng, stream.dependence, end + 2 * n_lasting)
         column = column_of(stream, change, z, start, rng)

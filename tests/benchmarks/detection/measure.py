@@ -11,10 +11,10 @@ from scipy.stats import poisson as poisson_law
 
 from tests.benchmarks.detection.changes import Change, column_of, lorden_bound
 from tests.benchmarks.detection.feature_monitor import BUDGET, Watch
-from tests.benchmarks.detection.river_baselines import RIVALS, Rival, alarms
+from tests.benchmarks.detection.river_baselines import BASELINES, Baseline, alarms
 from tests.benchmarks.detection.streams import N_REFERENCE, Column, Stream, latent, seen
 
-N_QUIET: Final = 2_500
+N_STATIONARY: Final = 2_500
 _CHUNK: Final = 2_000
 _PART: Final = 100_000
 
@@ -32,7 +32,7 @@ class FalseAlerts(NamedTuple):
     started: int
     allowed: int
     upper: float
-    rivals: dict[Rival, float]
+    baselines: dict[Baseline, float]
 
     @property
     def per_million(self) -> float:
@@ -56,17 +56,17 @@ class Delays(NamedTuple):
     missed: int
     started_median: float | None
     not_started: int
-    rivals: dict[Rival, float | None]
+    baselines: dict[Baseline, float | None]
     asked: int | None = None
 
 
 def false_alerts(
-    stream: Stream, n_references: int, n_events: int, n_rival_events: int, seed: int
+    stream: Stream, n_references: int, n_events: int, n_baseline_events: int, seed: int
 ) -> FalseAlerts:
     """Watch ``n_events`` after each of ``n_references`` references in which nothing changes."""
     signals = started = 0
-    fired = dict.fromkeys(RIVALS, 0)
-    n_rival = 0
+    fired = dict.fromkeys(BASELINES, 0)
+    n_baseline = 0
     for run in range(n_references):
         rng = np.random.default_rng((seed, run))
         z = latent(rng, stream.dependence, N_REFERENCE + n_events)
@@ -76,10 +76,10 @@ def false_alerts(
             found, begun = watch.observe(seen(stream, z[at : at + _PART]))
             signals += len(found)
             started += len(begun)
-        if run == 0 and n_rival_events:
-            column = seen(stream, z[N_REFERENCE : N_REFERENCE + n_rival_events])
-            n_rival = len(column)
-            fired = {rival: len(alarms(rival, reference, column)) for rival in RIVALS}
+        if run == 0 and n_baseline_events:
+            column = seen(stream, z[N_REFERENCE : N_REFERENCE + n_baseline_events])
+            n_baseline = len(column)
+            fired = {baseline: len(alarms(baseline, reference, column)) for baseline in BASELINES}
     n = n_references * n_events
     asked = n * BUDGET.false_alerts / BUDGET.per_events
     return FalseAlerts(
@@ -89,7 +89,9 @@ def false_alerts(
         started,
         int(poisson_law.ppf(0.95, asked)),
         float(chi2.ppf(0.95, 2 * signals + 2)) / 2 / n * 1e6,
-        {rival: count / n_rival * 1e6 for rival, count in fired.items()} if n_rival else {},
+        {baseline: count / n_baseline * 1e6 for baseline, count in fired.items()}
+        if n_baseline
+        else {},
     )
 
 
@@ -97,18 +99,18 @@ def delays(
     stream: Stream,
     change: Change,
     n_runs: int,
-    n_rival_runs: int,
+    n_baseline_runs: int,
     cap: int,
     seed: int,
     asked: int | None = None,
 ) -> Delays:
     """Watch until a signal and a started episode, or ``cap`` events after the change."""
     found, begun = [], []
-    by_rival: dict[Rival, list[float]] = {rival: [] for rival in RIVALS}
+    by_baseline: dict[Baseline, list[float]] = {baseline: [] for baseline in BASELINES}
     bound = None
     for run in range(n_runs):
         rng = np.random.default_rng((seed, run))
-        n_before = N_REFERENCE + N_QUIET
+        n_before = N_REFERENCE + N_STATIONARY
         z = latent(rng, stream.dependence, n_before + cap)
         column = column_of(stream, change, z, n_before, rng)
         watch = Watch(column[:N_REFERENCE])
@@ -116,10 +118,12 @@ def delays(
         signal, start = _first(watch, column)
         found.append(signal)
         begun.append(start)
-        if run < n_rival_runs:
-            for rival in RIVALS:
-                at = alarms(rival, column[:N_REFERENCE], column[N_REFERENCE:], first_after=N_QUIET)
-                by_rival[rival].append(at[0] - N_QUIET + 1 if at else math.inf)
+        if run < n_baseline_runs:
+            for baseline in BASELINES:
+                at = alarms(
+                    baseline, column[:N_REFERENCE], column[N_REFERENCE:], first_after=N_STATIONARY
+                )
+                by_baseline[baseline].append(at[0] - N_STATIONARY + 1 if at else math.inf)
     return Delays(
         stream,
         change,
@@ -130,14 +134,14 @@ def delays(
         sum(map(math.isinf, found)),
         quantile(begun, 0.5),
         sum(map(math.isinf, begun)),
-        {rival: quantile(values, 0.5) for rival, values in by_rival.items() if values},
+        {baseline: quantile(values, 0.5) for baseline, values in by_baseline.items() if values},
         asked,
     )
 
 
 def _first(watch: Watch, column: Column) -> tuple[float, float]:
-    watch.observe(column[N_REFERENCE : N_REFERENCE + N_QUIET])
-    first = N_REFERENCE + N_QUIET
+    watch.observe(column[N_REFERENCE : N_REFERENCE + N_STATIONARY])
+    first = N_REFERENCE + N_STATIONARY
     signal = start = math.inf
     for at in range(first, len(column), _CHUNK):
         found, begun = watch.observe(column[at : at + _CHUNK])

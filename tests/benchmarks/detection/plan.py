@@ -94,9 +94,9 @@ class Plan(NamedTuple):
     cells: tuple[Cell, ...]
     n_references: int
     n_events: int
-    n_rival_events: int
+    n_baseline_events: int
     n_runs: int
-    n_rival_runs: int
+    n_baseline_runs: int
     lasting: tuple[Lasting, ...] = ()
     n_lasting_runs: int = 0
     model: Model | None = None

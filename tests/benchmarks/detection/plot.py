@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.benchmarks.detection.feature_monitor import BUDGET
 from tests.benchmarks.detection.measure import Delays, FalseAlerts
-from tests.benchmarks.detection.river_baselines import RIVALS
+from tests.benchmarks.detection.river_baselines import BASELINES
 from tests.benchmarks.detection.streams import Dependence
 
 _OURS: Final = "#0b6e4f"
@@ -26,7 +26,7 @@ _NEVER: Final = 0.05  # where "not once" is drawn on a logarithmic axis
 _ROW: Final = 0.2  # between the dependences of one shape
 
 
-def draw(quiet: Sequence[FalseAlerts], found: Sequence[Delays], file: Path) -> None:
+def draw(stationary: Sequence[FalseAlerts], found: Sequence[Delays], file: Path) -> None:
     """Write the picture to ``file``."""
     import matplotlib as mpl  # noqa: PLC0415 - slow to load, and only who plots needs it
 
@@ -37,7 +37,7 @@ def draw(quiet: Sequence[FalseAlerts], found: Sequence[Delays], file: Path) -> N
         figure, (left, right) = plt.subplots(
             1, 2, figsize=(13.5, 7), dpi=100, width_ratios=(1.15, 1)
         )
-        _false_signals(left, quiet)
+        _false_signals(left, stationary)
         _delays(right, found)
         for axes in (left, right):
             axes.spines[["top", "right"]].set_visible(False)
@@ -47,19 +47,19 @@ def draw(quiet: Sequence[FalseAlerts], found: Sequence[Delays], file: Path) -> N
         plt.close(figure)
 
 
-def _false_signals(axes: Any, quiet: Sequence[FalseAlerts]) -> None:
+def _false_signals(axes: Any, stationary: Sequence[FalseAlerts]) -> None:
     """A row for each shape; in it, from above, the dependences."""
-    shapes = list(dict.fromkeys(row.stream.name for row in quiet))
+    shapes = list(dict.fromkeys(row.stream.name for row in stationary))
     order = list(_MARKERS)
     height = [
         shapes.index(row.stream.name) + _ROW * (order.index(row.stream.dependence) - 1.5)
-        for row in quiet
+        for row in stationary
     ]
-    for rival, colour in zip(RIVALS, _COLOURS, strict=True):
-        rates = [max(_NEVER, row.rivals.get(rival, np.nan)) for row in quiet]
-        axes.scatter(rates, height, s=24, color=colour, label=f"River {rival}")
-    ours = [max(_NEVER, row.per_million) for row in quiet]
-    axes.hlines(height, ours, [row.upper for row in quiet], color=_OURS, linewidth=1)
+    for baseline, colour in zip(BASELINES, _COLOURS, strict=True):
+        rates = [max(_NEVER, row.baselines.get(baseline, np.nan)) for row in stationary]
+        axes.scatter(rates, height, s=24, color=colour, label=f"River {baseline}")
+    ours = [max(_NEVER, row.per_million) for row in stationary]
+    axes.hlines(height, ours, [row.upper for row in stationary], color=_OURS, linewidth=1)
     axes.scatter(ours, height, s=34, color=_OURS, zorder=3, label="driftline, to its 95 % bound")
     budget = BUDGET.false_alerts / BUDGET.per_events * 1e6
     axes.axvline(budget, color="black", linewidth=1.2)

@@ -8,11 +8,11 @@ from typing import Any, Final, NamedTuple
 from scipy.stats import poisson
 
 from tests.benchmarks.detection.alerts_per_quarter import Quarter
-from tests.benchmarks.detection.dependence import QuietPair, TurnDelays, turn_within
+from tests.benchmarks.detection.dependence import StationaryPair, TurnDelays, turn_within
 from tests.benchmarks.detection.feature_monitor import BUDGET
 from tests.benchmarks.detection.lasting_change import Episodes
 from tests.benchmarks.detection.measure import Delays, FalseAlerts
-from tests.benchmarks.detection.river_baselines import RIVALS
+from tests.benchmarks.detection.river_baselines import BASELINES
 
 _SLACK: Final = 1.3
 _BLOCK_EVENTS: Final = 8
@@ -27,25 +27,27 @@ _HALF_SD: Final = 0.5
 class Findings(NamedTuple):
     """All that was measured."""
 
-    quiet: list[FalseAlerts]
+    stationary: list[FalseAlerts]
     found: list[Delays]
     lasting: list[Episodes]
     quarter: Quarter | None
-    pairs: Sequence[QuietPair] = ()
+    pairs: Sequence[StationaryPair] = ()
     turns: Sequence[TurnDelays] = ()
 
 
 def false_alert_lines(rows: Sequence[FalseAlerts]) -> list[str]:
     """False alerts per million events: the product's against the budget, and River's."""
     head = f"{'stationary stream':<26}{'signals':>9}{'95 % <':>8}{'episodes':>10}{'budget':>8}"
-    lines = [head + "".join(f"{rival:>19}" for rival in RIVALS)]
+    lines = [head + "".join(f"{baseline:>19}" for baseline in BASELINES)]
     for row in rows:
         episodes = row.started / row.n_events * 1e6
         mark = " " if row.signals <= row.allowed else "!"
         lines.append(
             f"{row.stream.name + ', ' + row.stream.dependence:<26}{row.per_million:>9.2f}"
             f"{row.upper:>8.2f}{episodes:>10.2f}{BUDGET.false_alerts:>7.1f}{mark}"
-            + "".join(f"{row.rivals.get(rival, float('nan')):>19,.0f}" for rival in RIVALS)
+            + "".join(
+                f"{row.baselines.get(baseline, float('nan')):>19,.0f}" for baseline in BASELINES
+            )
         )
     return lines
 
@@ -55,7 +57,7 @@ def delay_lines(rows: Sequence[Delays]) -> list[str]:
     head = (
         f"{'change':<24}{'stream':<24}{'bound':>7}{'asked':>7}{'median':>8}{'p90':>8}{'missed':>8}"
     )
-    lines = [head + f"{'episode':>9}{'missed':>8}" + "".join(f"{r:>19}" for r in RIVALS)]
+    lines = [head + f"{'episode':>9}{'missed':>8}" + "".join(f"{r:>19}" for r in BASELINES)]
     for row in rows:
         missed = f"{row.missed / row.n_runs:.0%}"
         unstarted = f"{row.not_started / row.n_runs:.0%}"
@@ -63,7 +65,7 @@ def delay_lines(rows: Sequence[Delays]) -> list[str]:
             f"{row.change.name:<24}{row.stream.name + ', ' + row.stream.dependence:<24}"
             f"{_events(row.bound):>7}{_events(row.asked):>7}{_events(row.median):>8}{_events(row.p90):>8}{missed:>8}"
             f"{_events(row.started_median):>9}{unstarted:>8}"
-            + "".join(f"{_events(row.rivals.get(rival)):>19}" for rival in RIVALS)
+            + "".join(f"{_events(row.baselines.get(baseline)):>19}" for baseline in BASELINES)
             + ("" if within(row) in (True, None) else "  !")
         )
     return lines
@@ -128,7 +130,7 @@ def quarter_lines(row: Quarter) -> list[str]:
     mark = "" if row.suspicions <= row.allowed else "  !"
     watched = (
         f"{row.n_features} features, {row.n_seasonal} of them with a season; "
-        f"{row.n_channels} channels, {row.n_relations} relations; "
+        f"{row.n_channels} channels, {row.n_correlations} relations; "
         f"{row.n_events:,} events in {row.weeks:.0f} weeks, one a minute"
     )
     reported = (
@@ -139,10 +141,10 @@ def quarter_lines(row: Quarter) -> list[str]:
 
 def violations(findings: Findings) -> list[str]:
     """What did not hold: all that the tables mark with ``!``."""
-    quiet, found, lasting, quarter, pairs, turns = findings
+    stationary, found, lasting, quarter, pairs, turns = findings
     reported = [
         f"{_stream(row)}: {row.signals} false signals, {row.allowed} allowed"
-        for row in quiet
+        for row in stationary
         if row.signals > row.allowed
     ]
     reported += [
@@ -184,15 +186,15 @@ def summary(findings: Findings, seconds: float) -> dict[str, Any]:
     """All figures as plain data; ``within`` says whether each held."""
     false_alerts, delays, lasting, quarter, pairs, turns = findings
     n_events = sum(row.n_events for row in false_alerts)
-    judged = [decision for row in delays if (decision := within(row)) is not None]
+    compared = [decision for row in delays if (decision := within(row)) is not None]
     return {
         "budget_per_million": BUDGET.false_alerts / BUDGET.per_events * 1e6,
         "events": n_events,
         "signals_per_million": sum(row.signals for row in false_alerts) / n_events * 1e6,
         "episodes_per_million": sum(row.started for row in false_alerts) / n_events * 1e6,
         "streams_over_budget": sum(row.signals > row.allowed for row in false_alerts),
-        "found_in_time": sum(judged),
-        "asked_in_time": len(judged),
+        "found_in_time": sum(compared),
+        "asked_in_time": len(compared),
         "lasting_changes_one_episode": sum(map(one_episode, lasting)),
         "lasting_changes_recover": sum(map(recovers, lasting)),
         "lasting_changes": len(lasting),
@@ -209,7 +211,7 @@ def summary(findings: Findings, seconds: float) -> dict[str, Any]:
                 "allowed_signals": row.allowed,
                 "per_million": row.per_million,
                 "upper_95": row.upper,
-                "river_per_million": row.rivals,
+                "river_per_million": row.baselines,
             }
             for row in false_alerts
         ],
@@ -227,7 +229,7 @@ def summary(findings: Findings, seconds: float) -> dict[str, Any]:
                 "episode_missed": row.not_started,
                 "asked": row.asked,
                 "within": within(row),
-                "river_median": row.rivals,
+                "river_median": row.baselines,
             }
             for row in delays
         ],

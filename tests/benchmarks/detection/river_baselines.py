@@ -8,8 +8,8 @@ from river import drift
 
 from tests.benchmarks.detection.streams import Column, as_numbers
 
-Rival: TypeAlias = Literal["ADWIN, raw", "ADWIN, z", "Page-Hinkley, raw", "Page-Hinkley, z"]
-RIVALS: Final[tuple[Rival, ...]] = (
+Baseline: TypeAlias = Literal["ADWIN, raw", "ADWIN, z", "Page-Hinkley, raw", "Page-Hinkley, z"]
+BASELINES: Final[tuple[Baseline, ...]] = (
     "ADWIN, raw",
     "ADWIN, z",
     "Page-Hinkley, raw",
@@ -17,12 +17,14 @@ RIVALS: Final[tuple[Rival, ...]] = (
 )
 
 
-def alarms(rival: Rival, reference: Column, column: Column, *, first_after: int = -1) -> list[int]:
+def alarms(
+    baseline: Baseline, reference: Column, column: Column, *, first_after: int = -1
+) -> list[int]:
     """Where it fires in ``column``; with ``first_after`` only the first one at or after that."""
     known, values = as_numbers(reference), as_numbers(column)
-    if rival.endswith("z"):
+    if baseline.endswith("z"):
         values = (values - known.mean()) / (known.std() or 1.0)
-    detector = drift.ADWIN() if rival.startswith("ADWIN") else drift.PageHinkley()
+    detector = drift.ADWIN() if baseline.startswith("ADWIN") else drift.PageHinkley()
     found = []
     for i, value in enumerate(values.tolist()):
         detector.update(value)
