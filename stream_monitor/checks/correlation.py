@@ -7,7 +7,7 @@ values of both features count.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -45,8 +45,9 @@ def correlation_key(name: str) -> str:
 
 def correlation_checks(context: CheckContext) -> Iterator[CorrelationCheck]:
     """The checks of all feature correlations of the reference."""
+    weights = context.profile.weights()
     for reference in context.profile.correlations:
-        yield CorrelationCheck(context, reference)
+        yield CorrelationCheck(context, reference, weights)
 
 
 class CorrelationTracker(RepeatingEpisodeTracker):
@@ -80,9 +81,11 @@ class CorrelationCheck(Check[VersionEvents]):
     An episode of one of the features, or of another correlation of one of them, explains its own.
     """
 
-    def __init__(self, context: CheckContext, reference: CorrelationReference) -> None:
+    def __init__(
+        self, context: CheckContext, reference: CorrelationReference, weights: Mapping[str, float]
+    ) -> None:
+        """``weights`` are the importances of the features of the profile."""
         profile, first, second = context.profile, reference.first, reference.second
-        weights = profile.weights()
         policy = context.policy.weighed(max(weights[first], weights[second]))
         self.series = correlation_key(reference.name)
         self.explained_by = ExplainedBy(
@@ -90,7 +93,7 @@ class CorrelationCheck(Check[VersionEvents]):
             siblings=tuple(
                 correlation_key(other.name)
                 for other in profile.correlations
-                if other.name != reference.name and {first, second} & {other.first, other.second}
+                if other is not reference and {first, second} & {other.first, other.second}
             ),
             ends=True,
         )

@@ -151,7 +151,7 @@ class MonitoredSignal:
         broken = self.rules.open
         changes = self.rules.observe(values)
         needed = bool(suspicions) or self.main.needs_events
-        codes = self.transform.bin[values.index] if needed else None
+        codes = self.transform.bin[values.index].astype(np.int64) if needed else None
         losses = self.expected.losses[values.index] if needed and self.expected else None
         invalid = (
             InvalidEvents.among(valid, positions, times_ms)

@@ -13,23 +13,28 @@ from typing import Any
 
 from river import drift
 
-from stream_monitor.detectors.adwin_state import AdwinState, bucket_totals, build, dump, load, new
+from stream_monitor.detectors.adwin_state import AdwinState, bucket_totals, build, check, dump, new
 from stream_monitor.detectors.detection import DetectorAlarm
 from stream_monitor.errors import CorruptState
 
 
 class Adwin:
-    """River's ADWIN, started with the reference; after a change it learns the new level."""
+    """River's ADWIN, started with the reference; after a change it learns the new level.
 
-    __slots__ = ("_adwin",)
+    River's object is made at the first value: until then a state costs no more than its bytes.
+    """
 
-    def __init__(self, adwin: drift.ADWIN) -> None:
-        self._adwin = adwin
+    __slots__ = ("_adwin", "_delta", "_state")
+
+    def __init__(self, state: AdwinState, delta: float) -> None:
+        """Continue from a valid state."""
+        self._state, self._delta = state, delta
+        self._adwin: drift.ADWIN | None = None
 
     @classmethod
     def primed(cls, reference: AdwinState | None, delta: float, clock: int) -> Adwin:
         """A detector that has seen the reference; empty where the reference is not stationary."""
-        return cls(new(delta, clock) if reference is None else build(reference, delta))
+        return cls(dump(new(delta, clock)) if reference is None else reference, delta)
 
     def observe(self, values: Sequence[float]) -> list[DetectorAlarm]:
         """Take consecutive block means, in the scale ADWIN was calibrated for.
@@ -38,6 +43,8 @@ class Adwin:
         wrapper costs more than the algorithm.
         """
         adwin: Any = self._adwin
+        if adwin is None:
+            self._adwin = adwin = build(self._state, self._delta)
         alarms: list[DetectorAlarm] = []
         rest = iter(values)
         while left := length_hint(rest):
@@ -58,7 +65,7 @@ class Adwin:
         ``total`` and ``width`` are those of the window before the cut.  The dropped part is one
         piece; the others are the buckets of the window, which are smaller the more recent they are.
         """
-        buckets = bucket_totals(dump(self._adwin))
+        buckets = bucket_totals(self.snapshot())
         dropped = width - sum(size for _, size in buckets)
         if dropped:
             buckets.insert(0, (total - math.fsum(t for t, _ in buckets), dropped))
@@ -76,11 +83,12 @@ class Adwin:
 
     def snapshot(self) -> AdwinState:
         """The state; delta belongs to the settings."""
-        return dump(self._adwin)
+        return self._state if self._adwin is None else dump(self._adwin)
 
     @classmethod
     def restore(cls, delta: float, clock: int, state: AdwinState) -> Adwin:
         """Continue from `snapshot`.  Raises CorruptState where no ADWIN can have that state."""
         if state.clock != clock:
             raise CorruptState("ADWIN state: the clock is another one")
-        return cls(load(state, delta))
+        check(state)
+        return cls(state, delta)

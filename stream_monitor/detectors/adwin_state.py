@@ -19,13 +19,15 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import msgspec
+import numpy as np
 from river import drift
 
 from stream_monitor.errors import CorruptState
+from stream_monitor.statistics.fixed_point import Floats, Ints
 
 LAYOUT: Final = 1
 _HEAD: Final = struct.Struct("<diQdd4d4iQ")
@@ -100,18 +102,8 @@ def dump(adwin: drift.ADWIN) -> AdwinState:
     )
 
 
-def load(state: AdwinState, delta: float) -> drift.ADWIN:
-    """An ADWIN that continues from ``state`` with sensitivity ``delta``.
-
-    Raises:
-        CorruptState: no ADWIN can have this state.
-    """
-    check(state)
-    return build(state, delta)
-
-
 def build(state: AdwinState, delta: float) -> drift.ADWIN:
-    """`load` for a state that was checked before, such as that of a valid reference."""
+    """An ADWIN that continues from a state that `check` accepts, with sensitivity ``delta``."""
     if not 0 < delta < 1:
         raise CorruptState(f"ADWIN's delta is {delta}, not between 0 and 1")
     settings = (delta, state.clock, MAX_BUCKETS)
@@ -182,33 +174,46 @@ def check(state: AdwinState) -> None:
     _check_sums(state)
 
 
-def _rows(state: AdwinState) -> Iterator[tuple[int, tuple[float, ...], tuple[float, ...]]]:
-    """Bucket size, totals and variances of each row; a row begins with its oldest bucket."""
-    at = 0
-    for i, used in enumerate(state.rows):
-        numbers = struct.unpack_from(f"<{2 * used}d", state.buckets, at)
-        yield 1 << i, numbers[:used], numbers[used:]
-        at += 16 * used
+class _Places(NamedTuple):
+    """Where the ``totals`` and the ``variances`` of all buckets are, and the size of each."""
+
+    totals: Ints
+    variances: Ints
+    sizes: Floats
+    ones: Floats
+
+
+@lru_cache(maxsize=1024)
+def _places(rows: tuple[int, ...]) -> _Places:
+    """The places in ``AdwinState.buckets``; detectors that saw as many blocks share them."""
+    used = np.array(rows)
+    is_total = np.tile((True, False), len(rows)).repeat(used.repeat(2))
+    sizes = np.exp2(np.arange(len(rows))).repeat(used)
+    return _Places(np.flatnonzero(is_total), np.flatnonzero(~is_total), sizes, np.ones(len(sizes)))
 
 
 def bucket_totals(state: AdwinState) -> list[tuple[float, int]]:
     """Total and size of every bucket, from the oldest to the newest."""
-    return [(t, size) for size, totals, _ in reversed(list(_rows(state))) for t in totals]
+    at, found = 0, []
+    for i, used in enumerate(state.rows):  # a row begins with its oldest bucket
+        totals = struct.unpack_from(f"<{used}d", state.buckets, at)
+        found.append([(total, 1 << i) for total in totals])
+        at += 16 * used
+    return [bucket for row in reversed(found) for bucket in row]
 
 
 def _check_sums(state: AdwinState) -> None:
     """Totals and variances of the buckets must give those of the window (Chan et al., 1983)."""
-    total = absolute = squares = 0.0
-    for size, totals, variances in _rows(state):
-        for t, v in zip(totals, variances, strict=True):
-            if v < 0:
-                raise CorruptState("ADWIN state: a negative variance")
-            total += t
-            absolute += abs(t)
-            squares += v + t * t / size
-    variance = squares - total * total / max(1.0, state.width)
-    # Written so that NaN and overflowed sums are rejected too.
+    places, numbers = _places(state.rows), np.frombuffer(state.buckets, dtype="<f8")
+    totals, variances, ones = numbers[places.totals], numbers[places.variances], places.ones
+    # Written so that NaN and overflowed sums are rejected too, before any of them is multiplied.
+    total, absolute = float(totals.dot(ones)), float(np.abs(totals).dot(ones))
     if not abs(total - state.total) <= _TOLERANCE * (1.0 + absolute) < math.inf:
         raise CorruptState("ADWIN state: the buckets do not add up to the total")
+    within = float(variances.dot(ones))
+    if not math.isfinite(within) or (len(variances) and variances.min() < 0):
+        raise CorruptState("ADWIN state: impossible variances")
+    squares = within + float((totals / places.sizes).dot(totals))
+    variance = squares - total * total / max(1.0, state.width)
     if not abs(variance - state.variance) <= _TOLERANCE * (1.0 + squares) < math.inf:
         raise CorruptState("ADWIN state: the buckets do not add up to the variance")

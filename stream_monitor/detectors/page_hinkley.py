@@ -11,15 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from operator import length_hint
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 import msgspec
-from river import drift
 
 from stream_monitor.detectors.detection import DetectorAlarm
 
 _MIN_INSTANCES: Final = 10
 _MAX_INSTANCES: Final = 30
+_Now: TypeAlias = tuple[float, float, float, float, float, float, bool, float, float]
+"""The fields of `PageHinkleyState`; ``low`` is infinite in an empty detector."""
+_EMPTY: Final[_Now] = (0.0, 0.0, 0.0, math.inf, 0.0, -1, False, 0.0, 0.0)  # -1 as in River
 
 
 def min_instances(n_reference_blocks: int) -> int:
@@ -65,25 +67,17 @@ class PageHinkleyState(msgspec.Struct, frozen=True, array_like=True):
 class PageHinkley:
     """River's Page-Hinkley, started with the mean and the weight of the reference."""
 
-    __slots__ = ("_detector", "_high_at", "_low_at")
+    __slots__ = ("_allowance", "_least", "_now", "_threshold")
 
     def __init__(self, threshold: float, allowance: float, n_reference_blocks: int) -> None:
-        detector: Any = drift.PageHinkley(
-            min_instances=min_instances(n_reference_blocks),
-            delta=allowance,
-            threshold=threshold,
-            alpha=1.0,
-            mode="both",
-        )
-        self._detector = detector
+        self._threshold, self._allowance = threshold, allowance
+        self._least = min_instances(n_reference_blocks)
         # The state after `update(0.0)` once per block of the reference.
-        n = float(n_reference_blocks)
-        detector._x_mean.n = n  # noqa: SLF001
-        if n:
-            detector._sum_increase = detector._min_increase = -allowance * n  # noqa: SLF001
-            detector._sum_decrease = detector._max_decrease = allowance * n  # noqa: SLF001
-        self._low_at: float = n
-        self._high_at: float = n
+        self._now: _Now = _EMPTY
+        if n_reference_blocks:
+            n = float(n_reference_blocks)
+            sum_ = allowance * n
+            self._now = (n, 0.0, -sum_, -sum_, sum_, sum_, False, n, n)
 
     def observe(self, values: Sequence[float]) -> list[DetectorAlarm]:
         """Apply consecutive standardised block means.
@@ -91,21 +85,13 @@ class PageHinkley:
         Equals River's ``update`` for each of them, bit by bit: the same recurrence, over local
         variables.  The onset is the last extreme of the cumulative sum that fired.
         """
-        detector: Any = self._detector
-        threshold, allowance = detector.threshold, detector.delta
-        least = detector.min_instances
-        mean_of = detector._x_mean  # noqa: SLF001
-        n, mean = mean_of.n, mean_of._mean  # noqa: SLF001
-        up, low = detector._sum_increase, detector._min_increase  # noqa: SLF001
-        down, high = detector._sum_decrease, detector._max_decrease  # noqa: SLF001
-        flagged = detector._drift_detected  # noqa: SLF001
-        low_at, high_at = self._low_at, self._high_at
+        threshold, allowance, least = self._threshold, self._allowance, self._least
+        n, mean, up, low, down, high, flagged, low_at, high_at = self._now
         alarms: list[DetectorAlarm] = []
         rest = iter(values)
         while length_hint(rest):
             if flagged:
-                n = mean = up = down = low_at = high_at = 0.0
-                low, high, flagged = math.inf, -1, False  # -1 as in River
+                n, mean, up, low, down, high, flagged, low_at, high_at = _EMPTY
             for value in rest:
                 n += 1.0
                 mean += (1.0 / n) * (value - mean)
@@ -128,28 +114,14 @@ class PageHinkley:
                         DetectorAlarm(at, "up" if rose else "down", max(0, int(n - began) - 1))
                     )
                     break
-        mean_of.n, mean_of._mean = n, mean  # noqa: SLF001
-        detector._sum_increase, detector._min_increase = up, low  # noqa: SLF001
-        detector._sum_decrease, detector._max_decrease = down, high  # noqa: SLF001
-        detector._drift_detected = flagged  # noqa: SLF001
-        self._low_at, self._high_at = low_at, high_at
+        self._now = (n, mean, up, low, down, high, flagged, low_at, high_at)
         return alarms
 
     def snapshot(self) -> PageHinkleyState:
         """The state; threshold and allowance belong to the settings."""
-        detector = self._detector
-        low = detector._min_increase  # noqa: SLF001
-        return PageHinkleyState(
-            detector._x_mean.n,  # noqa: SLF001
-            detector._x_mean._mean,  # noqa: SLF001
-            detector._sum_increase,  # noqa: SLF001
-            None if math.isinf(low) else low,
-            detector._sum_decrease,  # noqa: SLF001
-            detector._max_decrease,  # noqa: SLF001
-            detector._drift_detected,  # noqa: SLF001
-            self._low_at,
-            self._high_at,
-        )
+        n, mean, up, low, down, high, flagged, low_at, high_at = self._now
+        least = None if math.isinf(low) else low
+        return PageHinkleyState(n, mean, up, least, down, high, flagged, low_at, high_at)
 
     @classmethod
     def restore(
@@ -157,11 +129,7 @@ class PageHinkley:
     ) -> PageHinkley:
         """Continue from `snapshot`."""
         restored = cls(threshold, allowance, n_reference_blocks)
-        detector = restored._detector
-        detector._x_mean.n, detector._x_mean._mean = state.n, state.mean  # noqa: SLF001
-        detector._sum_increase, detector._sum_decrease = state.up, state.down  # noqa: SLF001
-        detector._min_increase = math.inf if state.low is None else state.low  # noqa: SLF001
-        detector._max_decrease = state.high  # noqa: SLF001
-        detector._drift_detected = state.flagged  # noqa: SLF001
-        restored._low_at, restored._high_at = state.low_at, state.high_at
+        n, mean, up, least, down, high, flagged, low_at, high_at = msgspec.structs.astuple(state)
+        low = math.inf if least is None else least
+        restored._now = (n, mean, up, low, down, high, flagged, low_at, high_at)
         return restored

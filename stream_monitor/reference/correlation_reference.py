@@ -89,7 +89,7 @@ def _numeric_scores(n_indices: int) -> Ints:
 class PairTable:
     """The lookup tables of a pair of features."""
 
-    __slots__ = ("_levels", "_scores")
+    __slots__ = ("_scores", "_starts")
 
     def __init__(
         self,
@@ -99,11 +99,7 @@ class PairTable:
         second_starts: tuple[int, ...],
     ) -> None:
         self._scores = rank_scores(first), rank_scores(second)
-        rows, columns = (
-            np.searchsorted(starts, np.arange(one.n_indices), "right") - 1
-            for one, starts in ((first, first_starts), (second, second_starts))
-        )
-        self._levels = rows * len(second_starts), columns
+        self._starts = np.array(first_starts), np.array(second_starts)
 
     def products(self, first: Ints, second: Ints) -> Ints:
         """The fixed-point products of the scores at indices (n,) of both features."""
@@ -111,7 +107,11 @@ class PairTable:
 
     def cells(self, first: Ints, second: Ints) -> Ints:
         """The cell of each event, (n,)."""
-        return self._levels[0][first] + self._levels[1][second]
+        rows, columns = (
+            starts.searchsorted(index, "right") - 1
+            for starts, index in zip(self._starts, (first, second), strict=True)
+        )
+        return rows * len(self._starts[1]) + columns
 
 
 def paired_rows(first: Transformed, second: Transformed) -> tuple[Bools | None, Ints, Ints]:

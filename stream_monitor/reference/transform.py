@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ _MAX_MIXED: Final = 9
 _MAX_SCALED: Final = 1e6
 _CELLS: Final = 1024
 _MIDDLE: Final = (0.005, 0.995)
+BinTable: TypeAlias = NDArray[np.uint8]
 _FEW_VALUES: Final = 512
 """Fewer values take a binary search: each array operation has a cost of its own."""
 
@@ -79,7 +80,7 @@ class Transform:
         self.rest: Ints | None = None
         self.rest_spread: Ints | None = None
         self.point_mass = -1
-        self.bin = _bin_table(reference.n_indices, reference.bin_starts)
+        self.bin = bin_table(reference)
         self._apply: Callable[[Column], Transformed]
         self._index_of: dict[str, int] = {}
         self._centre, self._scale = reference.centre, reference.scale
@@ -162,7 +163,8 @@ class RankLookup:
     __slots__ = ("_distinct", "_first", "_low", "_padded", "_per_unit", "_runs", "_starts")
 
     def __init__(self, quantiles: Floats) -> None:
-        distinct, starts = np.unique(quantiles, return_index=True)
+        starts = np.flatnonzero(np.append(True, quantiles[1:] != quantiles[:-1]))
+        distinct = quantiles[starts]
         self._padded = np.concatenate(([-np.inf], distinct, [np.inf, np.inf]))
         self._distinct = self._padded[1:-2]
         self._starts: NDArray[np.int32] | None
@@ -272,10 +274,17 @@ def _mean_scores(n_indices: int, starts: tuple[int, ...]) -> tuple[float, ...]:
     return tuple(means)
 
 
+def bin_table(reference: FeatureReference) -> BinTable:
+    """The distance bin of every index, shape (n_indices,).  Features with equal tables share it."""
+    return _bin_table(reference.n_indices, reference.bin_starts)
+
+
 @lru_cache(maxsize=1024)
-def _bin_table(n_indices: int, starts: tuple[int, ...]) -> Ints:
-    table = np.searchsorted(starts, np.arange(n_indices), "right") - 1
-    return _shared(table.astype(np.int64))
+def _bin_table(n_indices: int, starts: tuple[int, ...]) -> BinTable:
+    sizes = np.diff(starts, append=n_indices)
+    table = np.arange(len(starts), dtype=np.uint8).repeat(sizes)
+    table.flags.writeable = False
+    return table
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ import numpy as np
 
 from stream_monitor.ingest.batch import Ints
 from stream_monitor.reference.feature_reference import FeatureReference
-from stream_monitor.reference.transform import Transformed
+from stream_monitor.reference.transform import BinTable, Transformed
 from stream_monitor.statistics.fixed_point import FIXED_POINT
 
 _FEW_EVENTS: Final = 256
@@ -87,7 +87,7 @@ class FeatureStatistics(msgspec.Struct, array_like=True):
 
 
 def statistics_of(
-    transformed: Transformed, bin_table: Ints, n_bins: int, groups: Ints, n_groups: int
+    transformed: Transformed, bin_table: BinTable, n_bins: int, groups: Ints, n_groups: int
 ) -> list[FeatureStatistics]:
     """The statistics of every group of events, shape (n_groups,), in one pass over the columns.
 
@@ -107,7 +107,9 @@ def statistics_of(
     return result
 
 
-def _statistics_of_few(transformed: Transformed, bin_table: Ints, n_bins: int) -> FeatureStatistics:
+def _statistics_of_few(
+    transformed: Transformed, bin_table: BinTable, n_bins: int
+) -> FeatureStatistics:
     """The same in plain Python: each array operation has a cost of its own."""
     n_valid, n = len(transformed.index), len(transformed.valid)
     bins = np.bincount(bin_table.take(transformed.index), minlength=n_bins)

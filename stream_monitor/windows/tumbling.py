@@ -16,7 +16,7 @@ import numpy as np
 
 from stream_monitor.ingest.batch import Bools, Ints
 from stream_monitor.reference.profile import ReferenceProfile
-from stream_monitor.reference.transform import Transform, Transformed
+from stream_monitor.reference.transform import BinTable, Transformed, bin_table
 from stream_monitor.state_parts import StoredParts, with_prefix
 from stream_monitor.windows.closed_window import ClosedWindow
 from stream_monitor.windows.feature_statistics import expected_sums, statistics_of
@@ -59,8 +59,8 @@ class TumblingWindows:
         self._lag_ms = spec.size_ms + spec.grace_ms
         self._closed_through_ms = _NEVER  # start of the last window closed by idleness
         self._open: dict[int, OpenWindow] = {}
-        self._bins: dict[str, Ints] = {
-            name: Transform(reference).bin for name, reference in profile.features.items()
+        self._bins: dict[str, BinTable] = {
+            name: bin_table(reference) for name, reference in profile.features.items()
         }
         self._n_bins = {
             name: len(reference.bin_counts) for name, reference in profile.features.items()

@@ -133,7 +133,7 @@ def test_an_episode_is_compared_with_the_reference_at_the_same_hours() -> None:
     assert feature.calendar is not None
     n = PER_DAY // 4
     transform = Transform(feature)
-    bins = transform.bin[transform.apply(daily(n, seed=5)).index]
+    bins = transform.bin[transform.apply(daily(n, seed=5)).index].astype(np.int64)
     tracks = [
         EpisodeTracker(feature.bin_counts, 1.0, EpisodePolicy(), calendar)
         for calendar in (None, feature.calendar)

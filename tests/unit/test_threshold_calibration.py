@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from stream_monitor.detectors.adwin import Adwin
-from stream_monitor.detectors.adwin_state import new
 from stream_monitor.detectors.calibration import (
     Budget,
     adwin_delta,
@@ -81,7 +80,7 @@ def test_adwin_fires_no_more_often_than_its_delta_was_made_for() -> None:
     """Delta 0.01 with clock 4 is made for one alarm in 30,000 blocks: 33 in a million."""
     values = 10 * np.random.default_rng(2).standard_normal(1_000_000)
 
-    assert 7 <= len(Adwin(new(0.01, 4)).observe(values.tolist())) <= 35
+    assert 7 <= len(Adwin.primed(None, 0.01, 4).observe(values.tolist())) <= 35
 
 
 def delays(before: Floats, after: Floats, *, runs: int, seed: int) -> float:

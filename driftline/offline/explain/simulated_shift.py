@@ -55,7 +55,7 @@ class FeatureShifts:
             self._tables = {
                 name: table[at] / FIXED_POINT for name, table in tables.items() if table is not None
             }
-            self._bins = transform.bin[at]
+            self._bins = transform.bin[at].astype(np.int64)
         self._n_bins = 2 if self._missing else len(reference.bin_counts)
         self._base = self._base / self._base.sum()
         self._most = int(self._base.argmax())

@@ -113,7 +113,7 @@ class _Watch:
         )
         source = AlertSource("t", 0, "m", "1")
         context = CheckContext(source, profile, arl0, EpisodePolicy(), None)
-        self._check = CorrelationCheck(context, fitted)
+        self._check = CorrelationCheck(context, fitted, profile.weights())
         self._channel = self._check.channel = _Listening(fitted.channel, arl0)
 
     def observe(self, start: int, a: Any, b: Any) -> tuple[list[int], list[int]]:
