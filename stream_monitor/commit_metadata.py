@@ -7,8 +7,10 @@ itself.  Other processes see from any machine that it runs, and how far it has r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from contextlib import suppress
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
+import msgspec
 from confluent_kafka import KafkaException, TopicPartition
 
 from producer.kafka_client import consumer_of
@@ -17,6 +19,24 @@ from producer.permission import explained_denial, is_denied
 MAX_METADATA_BYTES: Final = 3_500
 """Brokers accept 4,096 bytes by default."""
 _TIMEOUT_S: Final = 10.0
+
+
+class Heartbeat(Protocol):
+    """A text about a process, with its clock (ms)."""
+
+    @property
+    def time_ms(self) -> int:
+        """The clock of the process."""
+
+
+H = TypeVar("H", bound=Heartbeat)
+
+
+class LastHeartbeat(NamedTuple, Generic[H]):
+    """The latest heartbeat of a process, and its next offset of each partition."""
+
+    heartbeat: H
+    positions: dict[int, int]
 
 
 class Commits(NamedTuple):
@@ -62,3 +82,21 @@ def read_commits(client: Mapping[str, Any], group: str, topic: str, partitions: 
         {place.partition: place.offset for place in found},
         [place.metadata or "" for place in found],
     )
+
+
+def latest_heartbeat(
+    client: Mapping[str, Any], group: str, topic: str, partitions: int, of: type[H]
+) -> LastHeartbeat[H] | None:
+    """The latest heartbeat of type ``of`` in a group's commits; ``None`` where there is none.
+
+    Raises:
+        KafkaException: no broker answers, or one denies access.
+    """
+    commits = read_commits(client, group, topic, partitions)
+    found: list[H] = []
+    for text in commits.texts:
+        with suppress(msgspec.MsgspecError):
+            found.append(msgspec.json.decode(text, type=of))
+    if not found:
+        return None
+    return LastHeartbeat(max(found, key=lambda each: each.time_ms), commits.positions)

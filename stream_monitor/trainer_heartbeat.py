@@ -13,7 +13,12 @@ from typing import Any, Final
 import msgspec
 from confluent_kafka import TopicPartition
 
-from stream_monitor.commit_metadata import MAX_METADATA_BYTES, offsets_with_metadata, read_commits
+from stream_monitor.commit_metadata import (
+    MAX_METADATA_BYTES,
+    LastHeartbeat,
+    latest_heartbeat,
+    offsets_with_metadata,
+)
 
 HEARTBEAT_INTERVAL_S: Final = 5.0
 
@@ -45,13 +50,6 @@ class TrainerHeartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     web: str = ""
 
 
-class LastHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """A trainer's latest heartbeat, and its next offset of each partition of the alerts topic."""
-
-    heartbeat: TrainerHeartbeat
-    positions: dict[int, int]
-
-
 def heartbeat_offsets(
     heartbeat: TrainerHeartbeat, topic: str, positions: Mapping[int, int]
 ) -> list[TopicPartition]:
@@ -64,20 +62,10 @@ def heartbeat_offsets(
 
 def last_heartbeat(
     client: Mapping[str, Any], prefix: str, topic: str, partitions: int
-) -> LastHeartbeat | None:
+) -> LastHeartbeat[TrainerHeartbeat] | None:
     """The latest heartbeat of a trainer of this prefix; ``None`` where no trainer ever ran.
 
     Raises:
         KafkaException: no broker answers, or one denies access.
     """
-    commits = read_commits(client, trainer_group(prefix), topic, partitions)
-    notes = []
-    for text in commits.texts:
-        try:
-            notes.append(msgspec.json.decode(text, type=TrainerHeartbeat))
-        except msgspec.MsgspecError:
-            continue
-    if not notes:
-        return None
-    latest = max(notes, key=lambda note: note.time_ms)
-    return LastHeartbeat(heartbeat=latest, positions=commits.positions)
+    return latest_heartbeat(client, trainer_group(prefix), topic, partitions, TrainerHeartbeat)

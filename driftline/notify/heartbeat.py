@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from driftline.notify.backoff import TargetState
-from stream_monitor.commit_metadata import MAX_METADATA_BYTES, read_commits
+from stream_monitor.commit_metadata import MAX_METADATA_BYTES, LastHeartbeat, latest_heartbeat
 
 _MAX_CHARS: Final = 300
 
@@ -48,13 +48,6 @@ class NotifierHeartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     n_failing: int = 0
     failing: list[FailingTarget] = []
     web: str = ""
-
-
-class LastNotifierHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """A notifier's latest heartbeat, and its next offset of each partition of the alerts topic."""
-
-    heartbeat: NotifierHeartbeat
-    positions: dict[int, int]
 
 
 def notifier_heartbeat(
@@ -94,20 +87,10 @@ def heartbeat_text(heartbeat: NotifierHeartbeat) -> str:
 
 def last_notifier_heartbeat(
     client: Mapping[str, Any], prefix: str, topic: str, partitions: int
-) -> LastNotifierHeartbeat | None:
+) -> LastHeartbeat[NotifierHeartbeat] | None:
     """The latest heartbeat of a notifier of this prefix; ``None`` where no notifier ever ran.
 
     Raises:
         KafkaException: no broker answers, or one denies access.
     """
-    commits = read_commits(client, notifier_group(prefix), topic, partitions)
-    found = []
-    for text in commits.texts:
-        try:
-            found.append(msgspec.json.decode(text, type=NotifierHeartbeat))
-        except msgspec.MsgspecError:
-            continue
-    if not found:
-        return None
-    latest = max(found, key=lambda each: each.time_ms)
-    return LastNotifierHeartbeat(heartbeat=latest, positions=commits.positions)
+    return latest_heartbeat(client, notifier_group(prefix), topic, partitions, NotifierHeartbeat)

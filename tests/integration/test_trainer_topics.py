@@ -19,7 +19,8 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from driftline.topics.topic_registry import create_topics, load_registry
-from stream_monitor.trainer_heartbeat import LastHeartbeat, last_heartbeat
+from stream_monitor.commit_metadata import LastHeartbeat
+from stream_monitor.trainer_heartbeat import TrainerHeartbeat, last_heartbeat
 from stream_monitor.web import PortInUse
 from tests.builders import alert
 from tests.unit.test_trainer_jobs import job
@@ -146,7 +147,7 @@ def test_its_pages_and_its_heartbeat_show_its_state(context: TrainerContext) -> 
     client = context.kafka.client()
     n_partitions = len(AdminClient(client).list_topics().topics[context.topics.alerts].partitions)
 
-    def seen() -> LastHeartbeat | None:
+    def seen() -> LastHeartbeat[TrainerHeartbeat] | None:
         return last_heartbeat(client, context.prefix, context.topics.alerts, n_partitions)
 
     assert seen() is None

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from stream_monitor.commit_metadata import LastHeartbeat
 from stream_monitor.contracts import HEALTH_CE_TYPE, HealthEvent
 from stream_monitor.health import STALE_S, TRAINER_SILENT_S, Health, OwnerStatus
 from stream_monitor.metrics import Metrics
@@ -18,7 +19,7 @@ from stream_monitor.runtime.partitions import OwnedPartitions
 from stream_monitor.settings import Settings
 from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.redis_store import partition_key
-from stream_monitor.trainer_heartbeat import LastHeartbeat, TrainerHeartbeat
+from stream_monitor.trainer_heartbeat import TrainerHeartbeat
 from trainer.service.metrics import TrainerMetrics
 from trainer.service.monitor_watch import EMPTY_GROUP_S, MonitorWatch
 from trainer.service.trainer import CHECK_INTERVAL_S as TRAINER_LOOKS_S
