@@ -474,10 +474,8 @@ class PartitionMonitor:
         return monitor
 
     def _restore(self, parts: StoredParts) -> None:
-        spec, seen = self.spec, parts.under("seen|")
-        chunks, size = spec.dedup_window_chunks, spec.labels.chunk_events
         self.counters = parts.read(_COUNTERS, Counters)
-        self._recent_ids = DedupWindow.restore(seen, chunks, size, spec.micro_batch_chunks)
+        self._recent_ids.restore(parts.under("seen|"))
         self.over_limit.restore(parts.under("over-limit|"))
         if "rejected" in parts:
             self.rejected.restore(parts.read("rejected", RejectedRecordsState))
@@ -487,7 +485,7 @@ class PartitionMonitor:
             self.placement = Placement(self.partition, parts.read(TOPOLOGY, PlacementState))
         stored = {unescape(name): mine for name, mine in parts.by_owner("model|").items()}
         for name in sorted(stored):
-            self.models[name] = ModelMonitor(self.topic, self.partition, name, spec)
+            self.models[name] = ModelMonitor(self.topic, self.partition, name, self.spec)
             self.models[name].restore(stored[name])
         for name, version, last_ms in parts.read(_CLOCKS, list[tuple[str, str, int]]):
             self.models[name].retention.events_ms[version] = last_ms

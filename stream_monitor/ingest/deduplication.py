@@ -119,22 +119,13 @@ class DedupWindow:
         """Mark what `pending_changes` returned as durable."""
         self._has_changes.clear()
 
-    @classmethod
-    def restore(
-        cls,
-        parts: StoredParts,
-        chunks: int = 64,
-        chunk_events: int = 1024,
-        micro_batch_chunks: int = 1,
-    ) -> DedupWindow:
+    def restore(self, parts: StoredParts) -> None:
         """Continue from the parts.  Raises ValueError where one does not fit."""
-        seen = cls(chunks, chunk_events, micro_batch_chunks)
         for chunk in sorted(map(int, parts)):
             mine = np.frombuffer(parts.read(str(chunk), bytes), dtype="<u8").tolist()
-            seen._by_chunk[chunk] = mine
-            seen._all.update(mine)
-        if sum(map(len, seen._by_chunk.values())) != len(seen._all):
+            self._by_chunk[chunk] = mine
+            self._all.update(mine)
+        if sum(map(len, self._by_chunk.values())) != len(self._all):
             raise ValueError("seen ids: an id is in two chunks")
-        if seen._by_chunk and seen._span() >= chunks + micro_batch_chunks - 1:
+        if self._by_chunk and self._span() >= self._chunks + self._micro_batch_chunks - 1:
             raise ValueError("seen ids: the chunks span more than the ring")
-        return seen

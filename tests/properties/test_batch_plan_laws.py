@@ -110,9 +110,8 @@ def fold(
                 store[name] = encode_part(part)
         seen.mark_committed()
         if restored:
-            seen = DedupWindow.restore(
-                StoredParts(store), chunks=2, chunk_events=CHUNK, micro_batch_chunks=2
-            )
+            seen = DedupWindow(chunks=2, chunk_events=CHUNK, micro_batch_chunks=2)
+            seen.restore(StoredParts(store))
     return first, store
 
 

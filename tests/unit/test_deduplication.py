@@ -74,4 +74,4 @@ def test_a_commit_writes_changed_chunks_only_and_deletes_dead_ones() -> None:
 )
 def test_parts_that_do_not_fit_are_refused(parts: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"."):
-        DedupWindow.restore(stored(parts))
+        DedupWindow().restore(stored(parts))
