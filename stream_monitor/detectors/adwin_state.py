@@ -31,8 +31,7 @@ from stream_monitor.statistics.fixed_point import Floats, Ints
 
 LAYOUT: Final = 1
 _HEAD: Final = struct.Struct("<diQdd4d4iQ")
-_ROW: Final = struct.Struct("<QQQ")
-_LENGTH: Final = struct.Struct("<Q")
+_ROW_WORDS: Final = 16
 _TAIL: Final = struct.Struct("<diQii")
 _MAX_ROWS: Final = 48
 _TOLERANCE: Final = 1e-6  # of sums of floats that were added in another order
@@ -68,22 +67,20 @@ def dump(adwin: drift.ADWIN) -> AdwinState:
     """Read the state of ``adwin``.  Raises CorruptState where River's layout has changed."""
     blob: bytes = adwin._helper.__getstate__()  # noqa: SLF001 - River has no other way to its state
     try:
-        delta, clock, buckets, window, grace, *floats_counters, n_rows = _HEAD.unpack_from(blob)
-        at, rows, parts = _HEAD.size, [], []
-        for _ in range(n_rows):
-            size, used, slots = _ROW.unpack_from(blob, at)
-            if not size == MAX_BUCKETS == slots - 1 >= used:
-                raise CorruptState("unknown layout of River's ADWIN state")
-            at += _ROW.size
-            for _ in ("totals", "variances"):
-                parts.append(blob[at : at + 8 * used])
-                at += 8 * _SLOTS + _LENGTH.size  # the last length is subtracted below
-            at -= _LENGTH.size
-            rows.append(used)
-        tail = _TAIL.unpack_from(blob, at)
-    except struct.error as error:
+        delta, clock, n_buckets, window, grace, *floats_counters, n_rows = _HEAD.unpack_from(blob)
+        words = np.frombuffer(blob, "<u8", n_rows * _ROW_WORDS, _HEAD.size)
+        tail = _TAIL.unpack_from(blob, _HEAD.size + words.nbytes)
+    except (struct.error, ValueError) as error:
         raise CorruptState("unknown layout of River's ADWIN state") from error
-    if tail != (delta, clock, buckets, window, grace) or at + _TAIL.size != len(blob):
+    rows = tuple(words[1::_ROW_WORDS].tolist())
+    if n_rows > _MAX_ROWS or max(rows, default=0) > MAX_BUCKETS:
+        raise CorruptState("unknown layout of River's ADWIN state")
+    places = _places(rows)
+    if (
+        words.take(places.lengths).tobytes() != places.lengths_bytes
+        or tail != (delta, clock, n_buckets, window, grace)
+        or _HEAD.size + words.nbytes + _TAIL.size != len(blob)
+    ):
         raise CorruptState("unknown layout of River's ADWIN state")
     if tail[2:] != (MAX_BUCKETS, MIN_WINDOW_LENGTH, GRACE_PERIOD):
         raise CorruptState("ADWIN was not built with the arguments this codec knows")
@@ -97,8 +94,8 @@ def dump(adwin: drift.ADWIN) -> AdwinState:
         width,
         total_width,
         tuple(counters),
-        tuple(rows),
-        b"".join(parts),
+        rows,
+        words.take(places.in_blob).tobytes(),
     )
 
 
@@ -107,30 +104,25 @@ def build(state: AdwinState, delta: float) -> drift.ADWIN:
     if not 0 < delta < 1:
         raise CorruptState(f"ADWIN's delta is {delta}, not between 0 and 1")
     settings = (delta, state.clock, MAX_BUCKETS)
-    parts = [
-        _HEAD.pack(
-            *settings,
-            float(MIN_WINDOW_LENGTH),
-            float(GRACE_PERIOD),
-            state.total,
-            state.variance,
-            state.width,
-            state.total_width,
-            *state.counters,
-            len(state.rows),
-        )
-    ]
-    at = 0
-    for used in state.rows:
-        parts.append(_ROW.pack(MAX_BUCKETS, used, _SLOTS))
-        padding = bytes(8 * (_SLOTS - used))
-        parts += [state.buckets[at : at + 8 * used], padding, _LENGTH.pack(_SLOTS)]
-        at += 8 * used
-        parts += [state.buckets[at : at + 8 * used], padding]
-        at += 8 * used
-    parts.append(_TAIL.pack(*settings, MIN_WINDOW_LENGTH, GRACE_PERIOD))
+    head = _HEAD.pack(
+        *settings,
+        float(MIN_WINDOW_LENGTH),
+        float(GRACE_PERIOD),
+        state.total,
+        state.variance,
+        state.width,
+        state.total_width,
+        *state.counters,
+        len(state.rows),
+    )
+    places = _places(state.rows)
+    words = np.zeros(len(state.rows) * _ROW_WORDS, dtype="<u8")
+    words[places.lengths] = np.frombuffer(places.lengths_bytes, dtype="<u8")
+    words[places.in_blob] = np.frombuffer(state.buckets, dtype="<u8")
+    words[1::_ROW_WORDS] = state.rows
+    tail = _TAIL.pack(*settings, MIN_WINDOW_LENGTH, GRACE_PERIOD)
     adwin = new(delta, state.clock)
-    adwin._helper.__setstate__(b"".join(parts))  # noqa: SLF001
+    adwin._helper.__setstate__(head + words.tobytes() + tail)  # noqa: SLF001
     adwin._drift_detected = state.flagged  # noqa: SLF001
     return adwin
 
@@ -175,21 +167,40 @@ def check(state: AdwinState) -> None:
 
 
 class _Places(NamedTuple):
-    """Where the ``totals`` and the ``variances`` of all buckets are, and the size of each."""
+    """Where the numbers of a state are, in words of 8 bytes.
+
+    ``totals`` and ``variances`` of all buckets in ``AdwinState.buckets``, with the ``sizes`` of the
+    buckets; these buckets ``in_blob``, among the rows; and the other ``lengths`` in it, with their
+    values.
+    """
 
     totals: Ints
     variances: Ints
     sizes: Floats
     ones: Floats
+    in_blob: Ints
+    lengths: Ints
+    lengths_bytes: bytes
 
 
 @lru_cache(maxsize=1024)
 def _places(rows: tuple[int, ...]) -> _Places:
-    """The places in ``AdwinState.buckets``; detectors that saw as many blocks share them."""
-    used = np.array(rows)
+    """Detectors that saw as many blocks share them, unless one found a change."""
+    used = np.array(rows, dtype=np.int64)
     is_total = np.tile((True, False), len(rows)).repeat(used.repeat(2))
     sizes = np.exp2(np.arange(len(rows))).repeat(used)
-    return _Places(np.flatnonzero(is_total), np.flatnonzero(~is_total), sizes, np.ones(len(sizes)))
+    row = _ROW_WORDS * np.arange(len(rows))[:, None]
+    slots = np.arange(_SLOTS)
+    filled = np.tile(slots < used[:, None], 2)
+    return _Places(
+        np.flatnonzero(is_total),
+        np.flatnonzero(~is_total),
+        sizes,
+        np.ones(len(sizes)),
+        (row + np.concatenate((3 + slots, 10 + slots)))[filled],
+        (row + np.array((0, 2, 9))).ravel(),
+        np.tile(np.array((MAX_BUCKETS, _SLOTS, _SLOTS), dtype="<u8"), len(rows)).tobytes(),
+    )
 
 
 def bucket_totals(state: AdwinState) -> list[tuple[float, int]]:

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from stream_monitor.detectors.detection import DetectorAlarm
+from stream_monitor.errors import CorruptState
 
 _MIN_INSTANCES: Final = 10
 _MAX_INSTANCES: Final = 30
@@ -51,17 +52,6 @@ class PageHinkleyState(msgspec.Struct, frozen=True, array_like=True):
     flagged: bool
     low_at: float
     high_at: float
-
-    def __post_init__(self) -> None:
-        numbers = (self.n, self.mean, self.up, self.low or 0.0, self.down, self.high)
-        if not all(map(math.isfinite, numbers)) or self.n != int(self.n):
-            raise ValueError("Page-Hinkley state: not finite, or not a count")
-        if not (0 <= self.low_at <= self.n and 0 <= self.high_at <= self.n):
-            raise ValueError("Page-Hinkley state: impossible counts")
-        if (self.low is None) != (self.n == 0):
-            raise ValueError("Page-Hinkley state: impossible counts")
-        if self.low is not None and (self.up < self.low or self.down > self.high):
-            raise ValueError("Page-Hinkley state: the extremes are none")
 
 
 class PageHinkley:
@@ -127,9 +117,22 @@ class PageHinkley:
     def restore(
         cls, threshold: float, allowance: float, n_reference_blocks: int, state: PageHinkleyState
     ) -> PageHinkley:
-        """Continue from `snapshot`."""
+        """Continue from `snapshot`.  Raises CorruptState where no detector can have that state."""
+        _check(state)
         restored = cls(threshold, allowance, n_reference_blocks)
         n, mean, up, least, down, high, flagged, low_at, high_at = msgspec.structs.astuple(state)
         low = math.inf if least is None else least
         restored._now = (n, mean, up, low, down, high, flagged, low_at, high_at)
         return restored
+
+
+def _check(state: PageHinkleyState) -> None:
+    numbers = (state.n, state.mean, state.up, state.low or 0.0, state.down, state.high)
+    if not all(map(math.isfinite, numbers)) or state.n != int(state.n):
+        raise CorruptState("Page-Hinkley state: not finite, or not a count")
+    if not (0 <= state.low_at <= state.n and 0 <= state.high_at <= state.n):
+        raise CorruptState("Page-Hinkley state: impossible counts")
+    if (state.low is None) != (state.n == 0):
+        raise CorruptState("Page-Hinkley state: impossible counts")
+    if state.low is not None and (state.up < state.low or state.down > state.high):
+        raise CorruptState("Page-Hinkley state: the extremes are none")

@@ -113,9 +113,11 @@ class FeatureReference(msgspec.Struct, frozen=True, kw_only=True):
         quantiles = self.quantiles
         if self.kind != "numeric" or not len(quantiles):
             return None
-        middle = quantiles[len(quantiles) // 2]
+        n, middle = len(quantiles), quantiles[len(quantiles) // 2]
+        if middle not in quantiles[n // 4 :: n // 2 + 1]:  # it is there if it is more than half
+            return None
         first, end = (int(quantiles.searchsorted(middle, side)) for side in ("left", "right"))
-        return (first, end) if len(quantiles) < 2 * (end - first) < 2 * len(quantiles) else None
+        return (first, end) if n < 2 * (end - first) < 2 * n else None
 
     @property
     def n_indices(self) -> int:

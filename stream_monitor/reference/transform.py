@@ -160,7 +160,7 @@ class RankLookup:
     confirm; the others take a binary search, which costs five times as much.
     """
 
-    __slots__ = ("_distinct", "_first", "_low", "_padded", "_per_unit", "_runs", "_starts")
+    __slots__ = ("_distinct", "_first", "_low", "_padded", "_per_unit", "_runs", "_span", "_starts")
 
     def __init__(self, quantiles: Floats) -> None:
         starts = np.flatnonzero(np.append(True, quantiles[1:] != quantiles[:-1]))
@@ -175,10 +175,9 @@ class RankLookup:
             self._starts = np.append(starts, len(quantiles)).astype(np.int32)
             self._runs = np.append(np.diff(self._starts), 0).astype(np.int32)
         low, high = (quantiles[round(q * (len(quantiles) - 1))] for q in _MIDDLE)
-        self._low, span = float(low), float(high) - float(low)
-        self._per_unit = _CELLS / span if span > 0 else math.inf
-        cells = self._low + np.arange(_CELLS) * (span / _CELLS)
-        self._first = self._distinct.searchsorted(cells).astype(np.uint16)
+        self._low, self._span = float(low), float(high) - float(low)
+        self._per_unit = _CELLS / self._span if self._span > 0 else math.inf
+        self._first: NDArray[np.uint16] | None = None  # from the first long column on
 
     def index_of(self, values: Floats) -> Ints:
         """The index of n finite values, (n,)."""
@@ -198,6 +197,9 @@ class RankLookup:
         padded = self._padded
         with np.errstate(over="ignore"):
             cells = np.clip((values - self._low) * self._per_unit, 0, _CELLS - 1)
+        if self._first is None:
+            starts = self._low + np.arange(_CELLS) * (self._span / _CELLS)
+            self._first = self._distinct.searchsorted(starts).astype(np.uint16)
         below = self._first.take(cells.astype(np.int64)).astype(np.int64)
         below += padded.take(below + 1) < values
         wrong = np.flatnonzero((padded.take(below) >= values) | (padded.take(below + 1) < values))

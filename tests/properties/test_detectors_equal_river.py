@@ -197,8 +197,12 @@ def test_an_impossible_adwin_state_is_rejected(change: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("data", [None, [], [1] * 8, ["a"] * 9, {"n": 1}, [float("nan")] * 9])
 def test_an_impossible_page_hinkley_state_is_rejected(data: Any) -> None:
+    def restore() -> None:
+        stored = decode_part(msgspec.msgpack.encode(data), PageHinkleyState)
+        PageHinkley.restore(8.0, 0.5, 10, stored)
+
     with pytest.raises(CorruptState):
-        decode_part(msgspec.msgpack.encode(data), PageHinkleyState)
+        restore()
 
 
 @pytest.mark.parametrize("sign", [1, -1])
