@@ -63,7 +63,9 @@ def _admissions(
 ) -> Iterator[int]:
     """For each version that is not watched, the row after the first that may admit it."""
     free = len(models) < max_models
-    idle_at = _NOW if free else min(model.idle_at_ms() for model in models.values())
+    idle_at = _NOW
+    if not free and any(name not in models for name, _ in micro_batch.events):
+        idle_at = min(model.idle_at_ms() for model in models.values())
     for (name, version), batch in micro_batch.events.items():
         model = models.get(name)
         if model is None and free:

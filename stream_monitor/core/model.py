@@ -86,8 +86,8 @@ class ModelMonitor:
     @property
     def is_single_version(self) -> bool:
         """Whether no version can supersede another: there is one, and no other is champion."""
-        one, champion = len(self.versions) + len(self.warm_ups) <= 1, self.retention.champion
-        return one and (champion is None or champion in self.admitted_versions)
+        n, champion = len(self.versions) + len(self.warm_ups), self.retention.champion
+        return n <= 1 and champion in (None, *self.versions, *self.warm_ups)
 
     def admission_from_ms(self, version: str) -> int | None:
         """Append clock (ms) from which a version can be admitted; ``None``: it is, or never can."""

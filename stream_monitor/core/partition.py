@@ -181,9 +181,10 @@ class PartitionMonitor:
         """The alerts to publish of those decided at these records: some may be suppressed."""
         published: list[DriftAlert] = []
         decided.sort(key=lambda alert: (alert.decided_offset, alert.alert_id))
+        clock_ms = int(clock[-1])
         for name, model in self.models.items():
-            mine = [alert for alert in decided if alert.model == name]
-            if mine or model.open_episodes.has_due(int(clock[-1])):
+            mine = [alert for alert in decided if alert.model == name] if decided else []
+            if mine or model.open_episodes.has_due(clock_ms):
                 publishable = model.open_episodes.process(
                     mine, offsets, clock, EventTimes.of(name, batches)
                 )

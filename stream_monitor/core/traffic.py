@@ -122,6 +122,8 @@ class TrafficMonitor:
         """
         new, self._new = self._new, NO_ARRIVALS
         clock_ms, buckets, blind, edges = clock
+        if self._state.bucket < 0 and not len(new.offsets):
+            return []
         rows = offsets.searchsorted(new.offsets)
         first = 0
         if self._state.bucket < 0:

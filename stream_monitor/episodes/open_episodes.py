@@ -156,6 +156,8 @@ class OpenEpisodes:
 
     def has_due(self, clock_ms: int) -> bool:
         """Whether records alone may end a snooze or a cooldown, at this append-clock time."""
+        if self.is_empty():
+            return False
         return bool(self._suppressor.snoozes_until(clock_ms)) or any(
             episode.cooldown_hold is not None for episode in self.by_id.values()
         )
