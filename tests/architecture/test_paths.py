@@ -133,6 +133,7 @@ def listed(section: str, start: str = "") -> list[str]:
     return files[files.index(start) if start else 0 :]
 
 
+@pytest.mark.slow
 def test_the_path_of_an_event_is_the_one_that_is_documented() -> None:
     trace = asyncio.run(traced())
     others = trace.all - set(trace.path)

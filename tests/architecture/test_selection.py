@@ -65,6 +65,7 @@ def selected() -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", REPRESENTATIVES)
 def test_make_test_holds_one_of_each_kind(selected: list[str], what: str) -> None:
     assert any(name.startswith(REPRESENTATIVES[what]) for name in selected)

@@ -164,6 +164,7 @@ FORMS = {"csv": (in_csv, IN_CSV), "parquet": (in_parquet, IN_PARQUET), "json": (
 CASES = [(form, name) for form, (_, cases) in FORMS.items() for name in cases]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "name"), CASES)
 def test_a_column_is_the_same_in_every_command(form: str, name: str, tmp_path: Path) -> None:
     make, cases = FORMS[form]

@@ -231,6 +231,7 @@ def in_order(value: Any) -> Any:
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SAME)
 def test_the_same_data_is_the_same_in_every_command(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -128,6 +128,7 @@ def forged(data: Any, chance: random.Random) -> Any:
     return box[0]
 
 
+@pytest.mark.slow
 def test_a_forged_part_is_rejected_or_harmless() -> None:
     """Sealed anew after the damage, by somebody who can write to Redis: the checksum is right."""
     fields, after = grown()

@@ -25,6 +25,7 @@ def frame() -> pd.DataFrame:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "change", "printed"),
     [
@@ -54,6 +55,7 @@ def test_a_pipeline_that_fails_on_drift_fails_where_the_data_is_gone(
         assert printed in line
 
 
+@pytest.mark.slow
 def test_few_more_gaps_and_new_columns_are_quality_and_no_drift(
     frame: pd.DataFrame, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def test_injected_drift_is_found_once_with_its_delay(
     assert found["delay_events"] == episode["alerted_event"] - 6_000
 
 
+@pytest.mark.slow
 def test_signals_that_move_together_are_one_incident_with_all_of_them(
     source: Path, tmp_path: Path
 ) -> None:
@@ -77,6 +78,7 @@ def test_signals_that_move_together_are_one_incident_with_all_of_them(
     assert "would not have fired: `big`: mean" in output
 
 
+@pytest.mark.slow
 def test_a_segment_that_drifts_is_named(frame: pd.DataFrame, tmp_path: Path) -> None:
     data = frame.copy()
     data.loc[(data["plan"] == "pro") & (data.index >= 6_000), "count"] += 1
@@ -103,6 +105,7 @@ def test_labels_and_predictions_are_watched_too(source: Path, frame: pd.DataFram
     assert episodes[0]["started_at"].startswith("2024-01-05T0")
 
 
+@pytest.mark.slow
 def test_all_formats_give_the_same_result(source: Path, frame: pd.DataFrame) -> None:
     change = ("--inject", "mean:big:+1sd@6000", "--reference", "first:3000")
     frame.to_parquet(source.with_suffix(".parquet"))
@@ -164,6 +167,7 @@ def test_wrong_options_are_rejected_with_the_right_ones(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -185,6 +189,7 @@ def test_an_injection_that_changes_nothing_is_no_miss_of_the_detector(
     assert why in " ".join(run("replay", source, "--inject", change, code=2).split())
 
 
+@pytest.mark.slow
 def test_codes_are_swapped_by_their_names(frame: pd.DataFrame, tmp_path: Path) -> None:
     codes = np.random.default_rng(4).choice([101.0, 205.0, np.nan], N, p=[0.6, 0.3, 0.1])
     frame.assign(code=codes).to_parquet(tmp_path / "traffic.parquet")
@@ -195,6 +200,7 @@ def test_codes_are_swapped_by_their_names(frame: pd.DataFrame, tmp_path: Path) -
         assert 6_000 <= episode["alerted_event"] < 7_500
 
 
+@pytest.mark.slow
 def test_equal_files_pass_and_changed_ones_do_not(frame: pd.DataFrame, tmp_path: Path) -> None:
     before, now = tmp_path / "before.csv", tmp_path / "now.csv"
     frame.iloc[:8_000].to_csv(before, index=False)

@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.replay_runner import N, lines, run
 
 
+@pytest.mark.slow
 def test_a_looser_budget_is_compared_with_the_live_one(source: Path, tmp_path: Path) -> None:
     config = tmp_path / "new.toml"
     config.write_text("[budget]\nfalse_alerts = 1\nper_events = 1000000\n", "utf-8")
@@ -61,6 +62,7 @@ def test_what_is_tried_lies_over_the_live_settings(
     run("replay", source, "--config", tmp_path / "gone.toml", code=2)
 
 
+@pytest.mark.slow
 def test_incidents_are_counted_by_the_policy_that_is_tried(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +78,7 @@ def test_incidents_are_counted_by_the_policy_that_is_tried(
     assert lines(source, "--config", candidate, *change)[1]["incidents"] == 2
 
 
+@pytest.mark.slow
 def test_a_budget_per_week_is_tried_in_place_of_a_live_one_per_events(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +98,7 @@ def test_a_budget_per_week_is_tried_in_place_of_a_live_one_per_events(
     assert "leave one of them out" in run("replay", source, "--config", candidate, code=2)
 
 
+@pytest.mark.slow
 def test_a_stored_profile_is_a_reference(source: Path, frame: pd.DataFrame, tmp_path: Path) -> None:
     """With its importances, all rows are replayed; what it does not know is left out of a file."""
     stored = tmp_path / "p.json"

@@ -50,6 +50,7 @@ def episodes(*arguments: object) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output.splitlines()][:-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "positive"),
     [
@@ -72,6 +73,7 @@ def test_a_named_positive_label_gives_what_0_and_1_give(
     assert episodes(file, *ROLES, "--positive", positive) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["no", "yes"], ["TRUE!", "false"], ["late"]])
 def test_labels_that_are_words_are_not_guessed_at(file: Path, words: list[str]) -> None:
     plain = frame().assign(churned=[words[i % len(words)] for i in range(N)])
@@ -111,6 +113,7 @@ def test_a_label_of_two_booleans_may_have_the_false_one_as_positive(file: Path) 
     assert built(file, *ROLES, "--positive", "false").positive is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given", [("--categorical", "code", "--categorical", "x"), ("--categorical", "code,x")]
 )

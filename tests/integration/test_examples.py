@@ -151,6 +151,7 @@ def model_server(**environment: str) -> Iterator[httpx.Client]:
             server.kill()
 
 
+@pytest.mark.slow
 def test_the_model_server_answers_503_until_a_champion_is_loaded(tmp_path: Path) -> None:
     with model_server(KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", REGISTRY=str(tmp_path)) as client:
         asked = client.post("/predict", json={"features": {"tenure": 3}})

@@ -232,6 +232,7 @@ def notify_process(
             process.kill()
 
 
+@pytest.mark.slow
 def test_without_kafka_the_process_waits_explains_and_stops(tmp_path: Path, sink: HttpSink) -> None:
     servers = f"127.0.0.1:{free_port()}"
     with notify_process(

@@ -92,6 +92,7 @@ def test_a_rediss_address_uses_tls_and_verifies_the_certificate(
     asyncio.run(over_tls(secured, tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("password", [None, "guessed"])
 def test_a_missing_password_is_an_error_and_no_output_has_a_password(
     secured: str, password: str | None

@@ -68,6 +68,7 @@ def test_a_fit_finds_the_factory_and_nothing_else_in_the_working_directory(folde
     assert executed(folder) == []
 
 
+@pytest.mark.slow
 def test_a_factory_with_the_name_of_an_installed_package_is_rejected(folder: Path) -> None:
     failed = fit(
         "trainer:make",
@@ -85,6 +86,7 @@ def test_a_factory_with_the_name_of_an_installed_package_is_rejected(folder: Pat
     assert executed(folder) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search_path", ["", "."])
 def test_commands_and_children_start_in_it(folder: Path, search_path: str) -> None:
     """The console script, ``python -m driftline``, and the processes of the demo."""

@@ -7,6 +7,7 @@ import random
 from typing import Final, NamedTuple
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 
 from producer.arrow_batch import BATCH_CE_TYPE, pack
@@ -161,6 +162,7 @@ def test_batches_are_decided_like_their_events_one_by_one(seed: int) -> None:
     assert without_numbers(run(logs.batches, [])) == (alerts, dead_letters, windows, state)
 
 
+@pytest.mark.slow
 @law
 @given(seed=seeds, cuts=some_cuts)
 def test_results_of_batches_do_not_depend_on_where_fetches_end(seed: int, cuts: list[int]) -> None:

@@ -78,6 +78,7 @@ def with_drill(
     return sorted([*records, *drill], key=lambda record: record.offset)
 
 
+@pytest.mark.slow
 @few
 @given(seed=seeds, cuts=some_cuts, order=orders)
 def test_a_forgotten_model_changes_no_law_of_cuts(seed: int, cuts: list[int], order: Order) -> None:

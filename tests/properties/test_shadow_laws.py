@@ -35,6 +35,7 @@ def whole(seed: int, n: int = 2600) -> Results:
     return run(shadowed(seed, n), [])
 
 
+@pytest.mark.slow
 @law
 @given(seed=seeds, cuts=some_cuts)
 def test_results_with_shadows_do_not_depend_on_batch_boundaries(seed: int, cuts: list[int]) -> None:
@@ -43,6 +44,7 @@ def test_results_with_shadows_do_not_depend_on_batch_boundaries(seed: int, cuts:
     assert run(records, [c % len(records) for c in cuts]) == whole(seed)
 
 
+@pytest.mark.slow
 @law
 @given(seed=seeds, cuts=some_cuts)
 def test_a_restart_with_shadows_continues_identically(seed: int, cuts: list[int]) -> None:

@@ -80,7 +80,9 @@ def forks() -> Any:
 
 
 def own_function_inside() -> Any:
-    return make_pipeline(FunctionTransformer(drop_carrier), HistGradientBoostingClassifier())
+    return make_pipeline(
+        FunctionTransformer(drop_carrier), HistGradientBoostingClassifier(max_iter=5)
+    )
 
 
 def drop_carrier(frame: Any) -> Any:

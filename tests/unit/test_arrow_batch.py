@@ -159,6 +159,7 @@ def test_a_rejected_row_is_an_event_of_its_own_and_the_others_count() -> None:
     assert msgspec.json.decode(rejected[0].payload, type=InferenceEvent) == rows[1]
 
 
+@pytest.mark.slow
 def test_damaged_bytes_are_columns_or_an_error_that_names_the_damage() -> None:
     """Nanoarrow crashes the process on some of them."""
     texts = pa.array(["a", "b"] * 10).dictionary_encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,6 +108,7 @@ def test_repeats_count_once_and_only_started_jobs_are_waited_for() -> None:
     assert (ended["promoted"], ended["cancelled"], ended["unfinished"]) == (1, 1, 0)
 
 
+@pytest.mark.slow
 def test_the_schedule_fits_every_month_and_only_on_labels_that_are_known() -> None:
     frame = flights.load().iloc[::10]
     training, served = flights.split(frame)

@@ -65,6 +65,7 @@ def test_false_signals_stay_within_the_budget(shape: str, dependence: float) -> 
     assert n_signals <= asked + 3 * np.sqrt(asked)
 
 
+@pytest.mark.slow
 def test_a_model_of_twenty_correlated_features_shares_one_budget() -> None:
     """4 false signals per million events are asked for; 150,000 events, so 0.6 are expected."""
     rng = np.random.default_rng(7)

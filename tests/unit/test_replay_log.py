@@ -31,7 +31,7 @@ from tests.builders import inference_event
 from tests.properties.partition_logs import SPEC, TOPIC, batch_of
 from tests.properties.partition_logs import log_of as partition_log
 
-SEEDS = (1, 2, 3)
+SEEDS = (1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3)))
 
 
 def of(partition: int, records: Iterable[ConsumerRecord]) -> list[Record]:

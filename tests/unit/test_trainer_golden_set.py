@@ -112,6 +112,7 @@ def trainer_with_golden_set(tmp_path: Path, slope: float) -> TrainerContext:
     return context
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("slope", "rule"), [(1.5, "golden_worse"), (-1.5, "better")])
 def test_the_refitted_challenger_is_compared_on_the_golden_set(
     slope: float, rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

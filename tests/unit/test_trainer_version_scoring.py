@@ -97,6 +97,7 @@ def test_a_process_that_crashes_again_and_again_makes_reading_continue_at_the_en
     assert [*skips, scoring.must_skip] == [False] * MAX_CRASHES + [True, False]
 
 
+@pytest.mark.slow
 def test_a_process_that_cannot_read_is_a_problem_with_its_reason_until_one_can(
     scoring: VersionScoring,
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 from stream_monitor.runtime.river_import import import_detectors
 import_detectors()
@@ -22,5 +24,6 @@ import pandas, sklearn.linear_model  # they can be imported later
 """
 
 
+@pytest.mark.slow
 def test_a_worker_imports_neither_scikit_learn_nor_pandas() -> None:
     subprocess.run([sys.executable, "-c", PROGRAM], check=True, timeout=120)
