@@ -2,7 +2,7 @@
 
 Kafka: ``KAFKA_BOOTSTRAP_SERVERS`` if set; else Docker, if an engine answers and the image is there
 or can be pulled within a minute; else Java and Maven's jars; else the embedded broker.  The report
-says which one ran; ``DRIFTLINE_REQUIRE_APACHE_KAFKA=1`` makes anything but Apache Kafka an error.
+names it; ``DRIFTLINE_REQUIRE_APACHE_KAFKA=1`` makes anything but Apache Kafka an error.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """A process of xdist has ended and says which broker it used."""
+    """Collect the broker that an xdist process used."""
     description = getattr(node, "workeroutput", {}).get("kafka")
     if description is not None:
         node.config.stash[BROKER] = description
@@ -186,7 +186,7 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Say which broker the integration tests ran on."""
+    """Report which broker the integration tests ran on."""
     none = "none was needed" + ", yet DRIFTLINE_REQUIRE_APACHE_KAFKA is set" * APACHE_ONLY
     terminalreporter.write_line(f"Kafka: {config.stash.get(BROKER, none)}")
 

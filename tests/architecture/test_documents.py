@@ -76,7 +76,7 @@ def test_every_module_is_on_the_map_in_its_folder(package: str) -> None:
 
 
 def test_architecture_is_short_enough_to_read() -> None:
-    """The map does not count: nobody reads it from top to bottom."""
+    """The code map is generated and looked up, so its words do not count."""
     assert len(ARCHITECTURE.replace(code_map(), "").split()) <= MAX_ARCHITECTURE_WORDS
 
 

@@ -69,7 +69,7 @@ class Rows(NamedTuple):
 
     @property
     def errors(self) -> Ints:
-        """0 where the score says what is true, else 1."""
+        """0 where the score predicts the label, else 1."""
         return np.array((self.scores >= 0.5) != self.labels, dtype=np.int64)
 
 
@@ -104,7 +104,7 @@ class Contender(NamedTuple):
 
 
 def contenders(profile: ReferenceProfile, reference: Rows) -> list[Contender]:
-    """The score, the expected loss as a series of its own, the loss, and its residual beside it."""
+    """The score, the expected loss as a series of its own, the loss, and its residual."""
     if profile.prediction is None or profile.loss is None or profile.expected_loss is None:
         raise ValueError("the profile is not complete")
     estimate = ErrorEstimate(profile)

@@ -45,7 +45,7 @@ class Costs(NamedTuple):
 
 
 def costs(name: str, call: Callable[[], object], n: int) -> Costs:
-    """Call ``n`` times, in bursts; tell and answer what it cost."""
+    """Call ``n`` times, in bursts; print and return the cost."""
     waits: list[float] = []
     cpu_s = 0.0
     for _ in range(n // (2 * BURST)):

@@ -4,7 +4,7 @@
 
 A real Kafka, a real trainer in a process of its own, a model server that follows the champion.
 Each round is a new installation.  The fit and the comparison, from the event ``started`` to the
-event ``succeeded``, are the user's model and are taken off; reading the log is not.
+event ``succeeded``, are the user's model and are taken off; reading the events is not.
 """
 
 from __future__ import annotations

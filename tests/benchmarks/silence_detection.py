@@ -1,4 +1,4 @@
-"""Silence and volume on traffic with days, weeks and moods: false alarms, and how soon it is told.
+"""Silence and volume on traffic with days, weeks and moods: false alarms and delays.
 
 ``.venv/bin/python -m tests.benchmarks.silence_detection [--weeks 26] [--streams 4]``
 
@@ -93,7 +93,7 @@ STREAMS = {
 def alerts_of(
     counts: Ints, flow: EventVolumeCheck | None = None, first: int = 0
 ) -> Iterator[DriftAlert]:
-    """What is said of these minutes; an alert's offset is the minute."""
+    """The alert after these minutes, if any; an alert's offset is the minute."""
     flow = EventVolumeCheck(SPEC) if flow is None else flow
     last = first
     for i, n in enumerate(counts.tolist(), start=first):
@@ -135,7 +135,7 @@ def delays(traffic: Traffic, seed: int, at: int, factors: Sequence[float]) -> li
     flow = EventVolumeCheck(SPEC)
     open_before = {a.episode_id: a.phase for a in alerts_of(counts[:at], flow)}
     if "started" in open_before.values():
-        return [None for _ in factors]  # a false alarm is open: nothing more would be told
+        return [None for _ in factors]  # a false alarm is open: no other alert would be sent
     state = flow.snapshot()
     found: list[int | None] = []
     for factor in factors:
@@ -151,7 +151,7 @@ def delays(traffic: Traffic, seed: int, at: int, factors: Sequence[float]) -> li
 
 
 def delay_text(found: Sequence[int | None]) -> str:
-    """Median and longest of delays, and how many changes were not told at all."""
+    """Median and longest of delays, and how many changes raised no alert."""
     known = sorted(each for each in found if each is not None)
     text = f"{median(known):.0f}, {known[-1]}" if known else "-"
     missed = len(found) - len(known)
@@ -170,7 +170,7 @@ def main() -> None:
         print(f"  {name:<30} {len(reported)}", flush=True)
         for a in reported:
             print(f"      day {a.decided_offset / DAY:6.2f}  {a.channel:<8} {a.explanation}")
-    print("minutes until told: median, longest")
+    print("minutes until the alert: median, longest")
     for when, at in (("noon", 3 * WEEK + DAY + 720), ("1 a.m.", 3 * WEEK + DAY + 60)):
         for name, traffic in STREAMS.items():
             by_seed = [delays(traffic, 100 + s, at, CHANGES) for s in range(2 * args.streams)]

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.stage_costs
 
 CPU time, the least of some rounds: the stages of one batch after the other, on the events of the
-drain benchmark.  Beside it, in the same rounds, River's detectors on every raw value.
+drain benchmark.  In the same rounds: River's detectors on every raw value.
 """
 
 from __future__ import annotations

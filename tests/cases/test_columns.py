@@ -71,7 +71,7 @@ IN_CSV: dict[str, Case] = {
     "1,234 where other columns have a point": Case(THOUSANDS, "numeric", 1_100.0),
     "1,234 and --decimal": Case(THOUSANDS, "numeric", 1.1, options=("--decimal", ",")),
     "leading zeros": Case(ZIPS, "categorical", "00000"),
-    "words for missing that nobody knows, and --numeric": Case(
+    "unknown words for missing, and --numeric": Case(
         some(9, "-", texts(NUMBERS)), "numeric", A, options=("--numeric", "x")
     ),
     "codes": Case(CODES, "numeric", float(CODES[0])),
@@ -136,7 +136,7 @@ IN_JSON: dict[str, Case] = {
     "numbers": Case(NUMBERS, "numeric", A),
     "numbers as text": Case(texts(NUMBERS), "numeric", A),
     "numbers and a few words": Case(some(20, "oops", NUMBERS), "numeric", A),
-    "numbers and words alike": Case(some(2, "a", [1] * N), "categorical", "1"),
+    "numbers and words mixed": Case(some(2, "a", [1] * N), "categorical", "1"),
     "truth and null": Case(some(12, None, FLAGS), "boolean", first=True),
     "beyond 64 bits": Case([2**70 + i % 7 for i in range(N)], "numeric", float(2**70)),
     "objects": Case([{"a": 1}] * N, because="lists or objects"),
@@ -193,7 +193,7 @@ def test_a_column_is_the_same_in_every_command(form: str, name: str, tmp_path: P
 
 
 def test_an_identifier_that_no_float_holds_is_none(tmp_path: Path) -> None:
-    """Its last digits would be lost, and so would be what tells one from the other."""
+    """Its last digits would be lost, and different identifiers would become equal."""
     frame = pd.DataFrame({"x": SNOWFLAKES, "amount": RNG.normal(size=len(SNOWFLAKES))})
     frame.to_csv(tmp_path / "a.csv", index=False)
     output = json.loads(read_by("inspect", tmp_path / "a.csv").out)

@@ -110,7 +110,7 @@ SAME: dict[str, tuple[str, str | bytes]] = {
     "pipe and decimal comma, named .txt": ("a.txt", text(sep="|", decimal=",")),
     "sep=; in the first line": ("a.csv", "sep=;\r\n" + text(**COMMA)),
     "line ends of Windows": ("a.csv", text(lineterminator="\r\n")),
-    "line ends of old Macs": ("a.csv", text(lineterminator="\r")),
+    "carriage returns as line ends": ("a.csv", text(lineterminator="\r")),
     "blanks after commas": ("a.csv", CSV.replace(",", ", ")),
     "quotes around every field": ("a.csv", text(quoting=1)),
     "commas at the end of rows": ("a.csv", CSV.replace("\n", ",\n").replace(",\n", "\n", 1)),
@@ -141,7 +141,7 @@ SAME: dict[str, tuple[str, str | bytes]] = {
         "a.json",
         "\n".join(json.dumps(one, indent=2) for one in OBJECTS),
     ),
-    "events of the log": (
+    "recorded events": (
         "a.jsonl",
         lines(
             [
@@ -198,7 +198,7 @@ def written(folder: Path, name: str, content: str | bytes) -> Path:
 
 
 def read_options(*options: str) -> ReadOptions:
-    """What options of a command say of a file."""
+    """The description of a file that was read with these options."""
     named = dict(zip(options[::2], options[1::2], strict=True))
     return file_options(
         decimal=named.get("--decimal"),

@@ -139,9 +139,11 @@ def test_d4_is_found_by_replay_too(tmp_path: Path) -> None:
     output = run("replay", DATA / "D4_sentinel.cur.parquet", "--reference", profile, "--json")
     assert output.code == 0
     *episodes, _ = [json.loads(line) for line in output.out.splitlines()]
-    ((feature, kind, says),) = [(e["feature"], e["kind"], e["explanation"]) for e in episodes]
+    ((feature, kind, explanation),) = [
+        (e["feature"], e["kind"], e["explanation"]) for e in episodes
+    ]
     assert (feature, kind) == ("c", "quality")
-    assert "% of values are -999" in says
+    assert "% of values are -999" in explanation
 
 
 def test_f2_seconds_as_text_are_seconds() -> None:

@@ -41,7 +41,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="half load, a fault a minute")
     parser.add_argument(
-        "--compare", action="store_true", help="other programs under --kills, beside driftline"
+        "--compare",
+        action="store_true",
+        help="other programs under --kills, compared with driftline",
     )
     given = parser.parse_args()
     starts = tuple(part for part in given.only.split(",") if part) or ("",)

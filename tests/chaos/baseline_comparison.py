@@ -76,7 +76,7 @@ class Log:
         return int(self._servers.redis.hlen(counts_of(self.prefix)))
 
     def alerts(self) -> list[dict[str, str]]:
-        """What was told."""
+        """The records on the output topic."""
         broker = self._servers.kafka.bootstrap_servers
         messages = read_topic(broker, alerts_of(self.prefix))
         return [json.loads(message.value() or b"") for message in messages]

@@ -46,7 +46,7 @@ def main() -> None:
             try:
                 consumer.commit(asynchronous=False)
             except KafkaException:
-                continue  # the group has moved on: somebody else reads these again
+                continue  # the group has rebalanced: another member reads these again
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m tests.chaos.baseline_faust BROKER REDIS PREFIX acks|take
 
 ``acks``: one event at a time, acknowledged when it is processed.  ``take``: a hundred at a time.
-Both as Faust's own guide has them; sessions are as short as those of the monitor beside them.
+Both follow Faust's own guide; sessions are as short as those of the monitor.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ watch = Watch()
 
 
 async def process(event: Event) -> None:
-    """Count the event, feed its values to the detectors, tell of drift."""
+    """Count the event, feed its values to the detectors, publish drift."""
     await counts.hincrby(counts_of(prefix), event.id, 1)
     for alert in watch.of(event.id, event.model, event.features):
         await alerts.send(value=alert)

@@ -1,4 +1,4 @@
-"""The log that the baseline programs read, its expected result, and their scores.
+"""The records that the baseline programs read, its expected result, and their scores.
 
 An alert of the undisturbed run counts as kept if the program has an alert of that series before
 the undisturbed run's next one. That is generous: a program that lost its detectors seldom alerts
@@ -26,7 +26,7 @@ def events_of(prefix: str) -> str:
 
 
 def alerts_of(prefix: str) -> str:
-    """The topic they tell of drift on."""
+    """The topic of their drift records."""
     return f"{prefix}.alerts"
 
 

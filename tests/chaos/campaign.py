@@ -18,8 +18,8 @@ RUNS_A_LOG: Final = 12
 
 
 class Run(NamedTuple):
-    """One fault.  ``failure`` says what did not come to an end, ``unasked`` are the exit codes of
-    workers that ended though nobody killed them.
+    """One fault.  ``failure`` names what did not finish, ``unasked`` has the exit codes of
+    workers that ended without a kill.
 
     A recovery lasts from the end of the fault (the process is dead, the server is back, the line
     is open) until a record written after it is committed, on every partition.

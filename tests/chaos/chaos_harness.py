@@ -28,12 +28,12 @@ STATIONARY: Final = {
     "DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "2",
     "DRIFTLINE_KAFKA__HEARTBEAT_S": "0.5",
     "DRIFTLINE_KAFKA__TICK_AFTER_S": "600",  # ticks while we compare would be differences
-    "DRIFTLINE_LOG_LEVEL": "INFO",  # says who has taken a partition over
+    "DRIFTLINE_LOG_LEVEL": "INFO",  # logs which worker acquires a partition
 }
 
 
 class NotRecoveredError(AssertionError):
-    """The workers did not catch up with the log."""
+    """The workers did not catch up with the traffic."""
 
 
 class ChaosCluster:

@@ -17,7 +17,7 @@ _IN_A_BATCH = struct.pack("<d", FATAL_PREDICTION)
 
 
 class CrashingPartitionState(monitored.PartitionState):
-    """As a defect of the core that nobody knows of yet would have it."""
+    """Acts as an undiscovered defect of the core."""
 
     def observe(self, batch: RecordBatch) -> monitored.BatchResult:
         """Apply a batch, or end."""

@@ -1,6 +1,6 @@
 """Faults in what is written or stored, not in a process or a connection.
 
-Two faults are elsewhere, because the oracle rereads the log and cannot know deleted records: a
+Two faults are elsewhere, because the oracle rereads the topic and cannot know deleted records: a
 recreated topic (`test_protocol_edges.py`) and retention of unread records
 (`test_runtime_worker.py`).
 """
@@ -44,7 +44,7 @@ def poison_written(cluster: ChaosCluster) -> Kills:
 
 
 def names_made_up(cluster: ChaosCluster) -> Kills:
-    """Models, versions, features, categories, classes and ids that nobody has heard of."""
+    """Models, versions, features, categories, classes and ids that are new."""
     records: list[Record] = []
     for make in MADE_UP.values():
         partition, first = _anywhere(cluster), cluster.chance.randrange(10**8)
@@ -95,7 +95,7 @@ def servers_forked(cluster: ChaosCluster) -> Kills:
 
 
 def state_damaged(cluster: ChaosCluster) -> Kills:
-    """All workers die, and a field of a partition changes: it is set aside and built anew."""
+    """All workers die, and a field of a partition is damaged: it is quarantined and rebuilt."""
     redis, aside = cluster.servers.redis, f"*{cluster.harness.prefix}*:quarantine:*"
     before = len(list(redis.scan_iter(aside)))
     for number in range(len(cluster.worker_group)):
@@ -115,11 +115,11 @@ def state_damaged(cluster: ChaosCluster) -> Kills:
 
 
 def rejected_flood(cluster: ChaosCluster) -> Kills:
-    """A producer writes nothing but refuse: each is a dead letter, and its partition goes on."""
+    """A producer writes invalid records only: each is a dead letter, its partition continues."""
     cluster.traffic.pause()
     partition = _anywhere(cluster)
     first = cluster.ends()[partition]
-    cluster.traffic.write([(partition, b"refuse", [])] * FLOOD)
+    cluster.traffic.write([(partition, b"reject", [])] * FLOOD)
     cluster.traffic.resume()
     cluster.until(
         lambda: cluster.committed()[partition] >= first + FLOOD,
@@ -129,9 +129,9 @@ def rejected_flood(cluster: ChaosCluster) -> Kills:
 
 
 def log_truncated(cluster: ChaosCluster) -> Kills:
-    """The log is cut off at what is committed, and all workers die: only their state goes on.
+    """Committed records are deleted and all workers die: only their state continues.
 
-    The harness keeps what is cut off, for the oracle.  Who loses state later cannot rebuild it.
+    The harness keeps the deleted records, for the oracle.  State lost later cannot be rebuilt.
     """
     upto = cluster.committed()
     cluster.harness.kept = [
@@ -150,9 +150,9 @@ def log_truncated(cluster: ChaosCluster) -> Kills:
 
 
 def record_kills(cluster: ChaosCluster) -> Kills:
-    """A record ends whoever folds it in, until it is skipped by reference.
+    """A record crashes every worker that applies it, until it is skipped by reference.
 
-    It is skipped after so many deaths as it takes; who replays the log dies of it again.
+    It is skipped after the allowed number of crashes; a later replay crashes on it again.
     """
     cluster.worker_group.change(program=("-m", "tests.chaos.crashing_worker"))
     cluster.random_worker()

@@ -1,7 +1,7 @@
 """A partition state with event-time watermarks of several models and delayed labels.
 
-A record is ``m17:3`` (model m, event time 17, number 3 of the log, so at offset 6) or ``l3``, the
-label of that event.  It keeps counts only, as `CountingFold` does.
+A record is ``m17:3`` (model m, event time 17, third of its partition, so at offset 6) or ``l3``,
+the label of that event.  It keeps counts only, as `CountingFold` does.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ HORIZON: Final = 80
 
 
 class Elsewhere:
-    """Labels in a topic of their own: who reads next is told what came since somebody read."""
+    """Labels in a topic of their own: a read returns those that arrived since the previous read."""
 
     def __init__(self) -> None:
         self.arrived: list[str] = []
 
     def read(self) -> list[str]:
-        """What came since the last call, whoever made it."""
+        """The labels since the last call of any owner."""
         labels, self.arrived = self.arrived, []
         return labels
 

@@ -38,7 +38,7 @@ OFTEN: Final = {
 
 
 def worker_killed(cluster: ChaosCluster) -> Kills:
-    """`kill -9` at a moment nobody chose."""
+    """`kill -9` at a random moment."""
     cluster.pause(0.0, 0.6)
     cluster.worker_group.kill(cluster.random_worker())
     return Kills(1)
@@ -69,11 +69,11 @@ def killed_at(place: str, cluster: ChaosCluster) -> Kills:
     died_there = cluster.worker_group.exits[EXIT_CODE] - before
     if not died_there:
         raise NotRecoveredError(f"a worker ended, but not at {place}")
-    return Kills(1, died_there)  # the first made room for the worker that was to die there
+    return Kills(1, died_there)  # the first let the worker with the failpoint take over
 
 
 def worker_frozen(cluster: ChaosCluster) -> Kills:
-    """SIGSTOP for longer than a session: a zombie, which then goes on where it was."""
+    """SIGSTOP for longer than a session: a zombie, which then continues where it was."""
     number = cluster.random_worker()
     cluster.worker_group.signal(number, signal.SIGSTOP)
     cluster.pause(2.5, 5.0)
@@ -155,7 +155,7 @@ def redis_slow(cluster: ChaosCluster) -> Kills:
 
 
 def redis_unreachable(cluster: ChaosCluster) -> Kills:
-    """A black hole: what was sent arrives when nobody waits for it any more."""
+    """A black hole: what was sent arrives after every timeout."""
     cluster.servers.proxy.line = Line.HOLE
     cluster.pause(1.0, 8.0)
     cluster.servers.proxy.line = Line.OPEN
@@ -163,7 +163,7 @@ def redis_unreachable(cluster: ChaosCluster) -> Kills:
 
 
 def replies_lost(cluster: ChaosCluster) -> Kills:
-    """Commits are applied, and nobody hears of it."""
+    """Commits are applied, and their replies are lost."""
     before = cluster.servers.proxy.thrown_away
     cluster.servers.proxy.line = Line.DEAF
     _wait_for(lambda: cluster.servers.proxy.thrown_away >= before + 3)
@@ -210,7 +210,7 @@ def broker_unreachable(cluster: ChaosCluster) -> Kills:
 
 
 def broker_answers_lost(cluster: ChaosCluster) -> Kills:
-    """Kafka does what it is asked, and every connection is cut before it can say so."""
+    """Kafka applies each request, and every connection is cut before the reply."""
     before = cluster.servers.broker_line.thrown_away
     cluster.servers.broker_line.line = Line.DEAF
     _wait_for(lambda: cluster.servers.broker_line.thrown_away >= before + 10)
@@ -219,7 +219,7 @@ def broker_answers_lost(cluster: ChaosCluster) -> Kills:
 
 
 def trainer_killed(cluster: ChaosCluster) -> Kills:
-    """A trainer beside the workers: `kill -9` at a step, and then at any moment."""
+    """A trainer next to the workers: `kill -9` at a step, and then at any moment."""
     with Training(cluster.harness.broker, cluster.chance) as training:
         training.killed_at_a_step()
         for _ in range(TRAINER_KILLS - 1):
@@ -230,7 +230,7 @@ def trainer_killed(cluster: ChaosCluster) -> Kills:
 
 
 def trainer_disk_full(cluster: ChaosCluster) -> Kills:
-    """The trainer's files can grow no further, for three starts; then there is room again."""
+    """The trainer's files cannot grow for three starts; then there is free space again."""
     with Training(cluster.harness.broker, cluster.chance) as training:
         for _ in range(3):
             training.with_full_disk()

@@ -20,10 +20,10 @@ class Flaw(enum.Enum):
     NO_CHECK = "a commit is taken whatever the store holds"
     NO_OFFSET_CHECK = "a commit is taken from any offset of the same owner"
     TWO_WRITES = "state and offset are written one after the other"
-    NO_START_CHECK = "a batch is folded in wherever it starts"
+    NO_START_CHECK = "a batch is applied wherever it starts"
     FORGOTTEN_STATE = "part of the state is not stored"
     UNREAD_CHUNKS = "a new owner reads single fields only"
-    UNSEEN_CHUNKS = "a commit is taken over bundles its owner does not know of"
+    UNSEEN_CHUNKS = "a commit is accepted over chunks unknown to its owner"
     CLEARED_FIRST = "the outbox is cleared, then published"
     STALE_MEMORY = "state kept in memory is used wherever the store is by now"
     OUTSIDE_LABELS = "labels are read from a topic of their own"
@@ -83,7 +83,7 @@ class FaultyStore(RedisStateStore):
                     await self._redis.hset(key, mapping=dict[Any, Any](fields))
 
     async def commit(self, key: str, commit: Commit) -> CommitResult:
-        """As `StateStore` says, now and then without an answer."""
+        """As in `StateStore`, now and then without a reply."""
         self._perhaps_die(0.04)
         if not self.calm and self._chance.random() < 0.05:
             return CommitResult(CommitOutcome.UNKNOWN, "never arrived")
@@ -115,7 +115,7 @@ class FaultyStore(RedisStateStore):
         return await super().commit(key, commit)
 
     async def load(self, key: str) -> dict[str, bytes]:
-        """As `StateStore` says."""
+        """As in `StateStore`."""
         fields = await super().load(key)
         if self._flaw is Flaw.UNREAD_CHUNKS:
             return {
@@ -124,7 +124,7 @@ class FaultyStore(RedisStateStore):
         return fields
 
     async def discard(self, key: str, fields: Any) -> None:
-        """As `StateStore` says; the caller may die before and after."""
+        """As in `StateStore`; the caller may die before and after."""
         self._perhaps_die(0.1)
         await super().discard(key, fields)
         self._perhaps_die(0.1)

@@ -39,7 +39,7 @@ class Death(BaseException):
 
 
 class Packed(NamedTuple):
-    """A batch of the log; without records where its transaction was aborted."""
+    """A batch of the partition; without records where its transaction was aborted."""
 
     first: int
     last: int
@@ -127,7 +127,7 @@ def _scripted(log: Log, batch: Packed, partition: int, position: FetchPosition) 
     first = max(position.offset, batch.first)
 
     class Scripted(RawBatch):
-        """Unpacks to what the log says, or does what the log says."""
+        """Decompresses to the scripted records, or fails as scripted."""
 
         def decompress(self) -> RecordBatch:
             log.on_unpack(self)
@@ -163,7 +163,7 @@ class _Publisher:
 
 
 class _Elsewhere:
-    """Where librdkafka was told to read."""
+    """The assignment of librdkafka."""
 
     def __init__(self) -> None:
         self.placed: dict[int, int] = {}
@@ -257,7 +257,7 @@ class GuardedFetchWorker:
         return owned
 
     def seen(self, partition: int) -> list[int]:
-        """What was folded in or skipped, in its order."""
+        """The records that were applied or skipped, in order."""
         return cast("ListFold", self.owned(partition).partition_state).seen
 
     async def give_up(self, budget_s: float = 5.0) -> None:

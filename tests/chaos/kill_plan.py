@@ -11,7 +11,7 @@ PRODUCTION: Final = {
     "DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "10",
     "DRIFTLINE_KAFKA__HEARTBEAT_S": "3",
 }
-"""As a worker has them where nobody sets them."""
+"""The defaults of a worker."""
 PRODUCTION_SESSION: Final = "production_session"
 PRODUCTION_KILLS: Final = 10
 PRODUCTION_P99_S: Final = 15.0
@@ -22,7 +22,7 @@ _WORKERS_KILLED: Final = 3
 def by_kills(n_kills: int, seed: int) -> list[str]:
     """At least so many kills of workers, a third of them at failpoints; a tenth of others.
 
-    Half of these only make room for the worker that is to die at the failpoint; they are kills
+    Half of these only let the worker with the failpoint take over; they are kills
     all the same, and the table counts the two apart.
 
     >>> plan = by_kills(200, 1)

@@ -19,7 +19,7 @@ _BY_MONITOR = (CE_TYPE_OF[Tick], CE_TYPE_OF[Topology])
 
 
 class OracleComparison(NamedTuple):
-    """What was compared (records and alerts of the log), and what is wrong with it.
+    """The numbers of compared records and alerts, and the differences.
 
     ``repeats`` are alerts that were published again under the same id and with the same bytes,
     which is allowed.  ``differing`` names what state mismatches are about.

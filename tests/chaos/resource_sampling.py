@@ -19,7 +19,7 @@ MEMORY_SHARE: Final = 0.05
 NUMBER: Final = 2.0
 """By how many descriptors, threads or tasks."""
 _MAX_SAMPLES: Final = 200
-"""Of a life, evenly; a slope looks at all pairs."""
+"""Samples of a run, evenly spaced; a slope compares all pairs."""
 
 
 class Sample(NamedTuple):

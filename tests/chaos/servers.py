@@ -60,7 +60,7 @@ class Servers:
 
     @property
     def line_brokers(self) -> str:
-        """The broker, through its proxy; what it tells of itself leads there as well."""
+        """The broker, through its proxy; its advertised address leads there as well."""
         return f"127.0.0.1:{self.broker_line.port}"
 
     def fill_disk(self) -> None:
@@ -68,13 +68,13 @@ class Servers:
         self._file_size(max(log.stat().st_size for log in self._append_only()))
 
     def free_disk(self) -> None:
-        """There is room again."""
+        """Memory is free again."""
         self._file_size(resource.RLIM_INFINITY)
 
     def rejects_writes(self) -> bool:
         """Whether the store takes no writes now."""
         try:
-            self.redis.set("chaos:room", 1)
+            self.redis.set("chaos:free", 1)
         except redis.ResponseError:
             return True
         return False

@@ -55,18 +55,18 @@ class Topic:
 
 
 class FromTheStart:
-    """The log's reader, as far as a takeover needs it."""
+    """The reader of the event topic, as far as partition recovery needs it."""
 
     async def earliest(self, _partition: int) -> int:
         """Nothing was deleted."""
         return 0
 
     async def committed(self, _partition: int) -> None:
-        """Kafka was told nothing."""
+        """Report no offset to Kafka."""
 
 
 class Worker:
-    """One member: what `rooms.build` makes, without Faust around it."""
+    """One member: what `bootstrap.build` makes, without Faust around it."""
 
     def __init__(self, name: str, world: World) -> None:
         self.world = world
@@ -102,7 +102,7 @@ class Worker:
         self.ahead: list[RecordBatch] = []
 
     async def take(self, partition: int, generation: int) -> None:
-        """The group gave us a partition.  Nobody tells the former owner."""
+        """The group assigns a partition to this worker; the former owner is not notified."""
         before = self.partitions.get(partition)
         if before is not None:
             self._forget(before)
@@ -126,7 +126,7 @@ class Worker:
         self._forget(owned)
 
     async def feed(self, owned: OwnedPartition, size: int) -> None:
-        """Fold in what comes next, or a batch that was fetched before something happened."""
+        """Apply the next batch, or one that was fetched before a fault."""
         if self.ahead and self.world.chance.random() < 0.3:
             batch = self.ahead.pop()
         else:
@@ -183,7 +183,7 @@ class World:
         return RecordBatch(TOPIC, owned.partition, owned.fetch_generation, start, upto, rest)
 
     async def run(self) -> None:
-        """The schedule; then quiet, and one worker that finishes."""
+        """Run the schedule without further faults, then let one worker finish."""
         await self.store.begin()
         try:
             await self._play()
@@ -241,7 +241,7 @@ class World:
         owned = worker.partitions.get(partition)
         assert owned is not None
         while owned.position < end:
-            assert not owned.is_lost(), "nobody is there to take it"
+            assert not owned.is_lost(), "no other worker can acquire it"
             await worker.processor.on_batch(self.cut(owned, owned.position, 50))
         assert await worker.committer.commit(owned)
         while worker.relay._pending:
@@ -249,7 +249,7 @@ class World:
 
 
 class Outcomes(NamedTuple):
-    """What a fold of the log leads to."""
+    """State, alerts and dead letters of a run."""
 
     state: dict[int, dict[str, bytes]]
     alerts: set[str]
@@ -270,7 +270,7 @@ def left_behind(world: World) -> Outcomes:
 
 
 def undisturbed(world: World) -> Outcomes:
-    """The same log, folded at once."""
+    """The outcomes of the same records without faults."""
     state, alerts, dead_letters = {}, set(), set()
     for partition, records in world.log.items():
         fold = TimedFolds().new(TOPIC, partition)

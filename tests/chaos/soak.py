@@ -59,7 +59,7 @@ def first_frozen(cluster: ChaosCluster) -> Kills:
 
 
 def play(servers: Servers, seed: int, minutes: float, write_line: Callable[[str], None]) -> int:
-    """Run a soak and tell of it; answers the exit code."""
+    """Run a soak and report it; returns the exit code."""
     tasks = servers.folder / "tasks"
     environment = {**AS_SHIPPED, ENVIRONMENT_VARIABLE: str(tasks)}
     program = ("-m", "tests.chaos.instrumented_worker", "monitor")

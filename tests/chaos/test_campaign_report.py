@@ -1,4 +1,4 @@
-"""The table and the line of a campaign; what its pure parts say of themselves."""
+"""The table and the summary line of a campaign."""
 
 from __future__ import annotations
 

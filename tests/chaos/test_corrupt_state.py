@@ -130,7 +130,7 @@ def forged(data: Any, chance: random.Random) -> Any:
 
 @pytest.mark.slow
 def test_a_forged_part_is_rejected_or_harmless() -> None:
-    """Sealed anew after the damage, by somebody who can write to Redis: the checksum is right."""
+    """Encoded again after the damage, by a client of Redis: the checksum is right."""
     fields, after = grown()
     chance = random.Random(6)  # noqa: S311
     rejected = 0

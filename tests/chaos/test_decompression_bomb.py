@@ -1,4 +1,4 @@
-"""A batch that unpacks to more than there is room for ends its owners, and is skipped."""
+"""A batch too large to decompress in memory ends its owners, and is then skipped."""
 
 from __future__ import annotations
 

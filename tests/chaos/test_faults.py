@@ -111,7 +111,7 @@ def test_the_harness_sees_what_is_wrong(cluster: ChaosCluster) -> None:
         figures, msgspec.json.encode({**reported, "n_labelled": 1, "loss": 0.7})
     )
     producer = Producer(cluster.harness.client)
-    producer.produce(cluster.harness.topics.alerts, b"{}", headers=[("ce_id", b"of nobody")])
+    producer.produce(cluster.harness.topics.alerts, b"{}", headers=[("ce_id", b"foreign")])
     assert producer.flush(20) == 0
 
     findings = compare_with_oracle(cluster.harness, cluster.traffic.acknowledged + 3)

@@ -1,4 +1,4 @@
-"""A hundred thousand records, many of them damaged: none ends the fold, each is counted once."""
+"""A hundred thousand records, many damaged: none crashes the monitor, each is counted once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading carefully counts each record once, skips what kills and nothing else, and goes on."""
+"""A guarded fetch counts each record once, and skips what crashes workers and nothing else."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def until_survived(
         except Death:
             continue
         return died, worker
-    raise AssertionError("nobody survived")
+    raise AssertionError("no worker survived")
 
 
 @pytest.mark.parametrize("seed", range(examples(12)))
@@ -92,7 +92,9 @@ def test_however_often_it_is_given_up_and_taken_back_each_record_is_counted_once
         while not await at_the_end():
             generation += 1
             await worker.ownership.take(log.batches, generation)
-            for partition in log.batches:  # as if it had died here: it goes on carefully
+            for (
+                partition
+            ) in log.batches:  # as after a crash here: it continues with guarded fetches
                 worker.owned(partition).single_batch_until = 10**9
             await asyncio.sleep(chance.choice((0.001, 0.01, 0.05, 0.2)))
             if not await at_the_end():

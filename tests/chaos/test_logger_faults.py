@@ -189,13 +189,13 @@ def test_a_slow_kafka_delays_and_loses_nothing(
 
 
 class LastWords(Counters, frozen=True, kw_only=True):
-    """What a process of `logging_program.py` says at its end."""
+    """The last output line of a process of `logging_program.py`."""
 
     number: int
 
 
 def run_program(address: str, prefix: str, *options: object) -> list[LastWords]:
-    """Run it to its end; answers what each of its processes said, the parent first."""
+    """Run it to its end; returns the output of each of its processes, the parent first."""
     command = [sys.executable, str(PROGRAM), "--servers", address, "--prefix", prefix]
     done = subprocess.run(
         [*command, *map(str, options)], capture_output=True, timeout=RECOVERY_TIMEOUT_S, check=False

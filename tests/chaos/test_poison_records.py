@@ -74,7 +74,7 @@ def peak_bytes(pid: int) -> int:
 
 
 def write(harness: MonitorHarness, values: list[bytes], **settings: Any) -> list[KafkaError | None]:
-    """Without a header that tells the kind; answers what the broker said of each."""
+    """Write without a `ce_type` header; returns the broker's error for each, or none."""
     errors: list[KafkaError | None] = []
     producer = Producer({**harness.client, **settings})
     for value in values:
@@ -95,7 +95,7 @@ def test_unreadable_records_are_rejected_and_counted_in_bounded_memory(
     monitor = harness.start()
     log: list[Event | bytes] = list(log_of(MODELS[0], 1, 600))
     harness.produce(MODELS[0], log[:600])
-    until(lambda: harness.position() >= 600, "the log before")
+    until(lambda: harness.position() >= 600, "the records before")
     before = peak_bytes(monitor.pid)
 
     large = {"message.max.bytes": 200_000_000, "compression.type": "zstd"}

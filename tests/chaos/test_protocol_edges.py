@@ -52,8 +52,8 @@ class Edge(CountingHarness):
         consumer.close()
         return {partition: offset for partition, offset in answers.items() if offset >= 0}
 
-    def tell(self, offset: int) -> None:
-        """Tell Kafka that the group is so far, on every partition."""
+    def report_offset(self, offset: int) -> None:
+        """Report this offset to Kafka for the group, on every partition."""
         group = f"{self.prefix}.monitor"
         consumer = Consumer({"bootstrap.servers": self.broker, "group.id": group})
         committed = [TopicPartition(self.events, p, offset) for p in range(PARTITIONS)]
@@ -65,7 +65,7 @@ class Edge(CountingHarness):
         return list(self.redis.scan_iter(f"*{self.prefix}*:quarantine:*"))
 
     def recreate(self) -> None:
-        """Delete the log, and make it anew."""
+        """Delete the topic and create it again."""
         for gone in self.admin.delete_topics([self.events]).values():
             gone.result(20)
         eventually(lambda: self.events not in self.admin.list_topics(timeout=10).topics, "gone")
@@ -125,14 +125,12 @@ def test_a_limit_of_dead_letters_stops_its_partition_and_no_other(
         printed.append(capfd.readouterr().err)
         return "partition stopped" in "".join(printed)
 
-    eventually(reason_is_logged, "it says so")
+    eventually(reason_is_logged, "the reason is logged")
     stop(worker)
     assert "records in a row were rejected; max_consecutive is 300" in "".join(printed)
     assert harness.next_offsets().get(1, 0) < 310
     worker = harness.start(**QUICK)
-    eventually(
-        lambda: harness.counts().total() == 1_010 * PARTITIONS, "read on, for a person said so"
-    )
+    eventually(lambda: harness.counts().total() == 1_010 * PARTITIONS, "read on after the restart")
     stop(worker)
 
 
@@ -190,7 +188,7 @@ def test_a_commit_too_large_for_one_write_survives_a_death_at_each_of_its_writes
     harness: Edge,
 ) -> None:
     harness.write(b"wide", 0)
-    for n_writes in range(1, 6):  # the bundles; three slices and the end of the bundles
+    for n_writes in range(1, 6):  # the chunks; three slices and the end of the chunks
         worker = harness.start(**QUICK, DRIFTLINE_FAILPOINT=f"monitor.commit.answered:{n_writes}")
         assert worker.wait(90) == EXIT_CODE
         harness.write(b"a", 0)
@@ -215,7 +213,7 @@ def test_the_committed_offset_is_never_ahead(harness: Edge) -> None:
         reported.add(tuple(sorted(committed.items())))
         return len(reported) > 3
 
-    eventually(reported_again, "Kafka was told several times, while records came")
+    eventually(reported_again, "offsets were reported several times")
     stop(worker)
 
 
@@ -227,9 +225,9 @@ def test_a_recreated_topic_is_read_from_its_first_record(harness: Edge, policy: 
     stop(worker)
     harness.recreate()
     harness.produce([b"b"] * 40 * PARTITIONS)
-    harness.tell(100)  # an election that truncates a log leaves this as it was
+    harness.report_offset(100)  # an election that truncates a log leaves this as it was
     worker = harness.start(**QUICK, DRIFTLINE_REDIS__ON_STATE_LOSS=policy)
-    eventually(lambda: harness.counts() == Counter({"b": 40 * PARTITIONS}), "read anew")
+    eventually(lambda: harness.counts() == Counter({"b": 40 * PARTITIONS}), "read from the start")
     assert len(harness.aside()) == PARTITIONS
     stop(worker)
 

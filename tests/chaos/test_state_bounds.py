@@ -25,10 +25,10 @@ N_NAMES: Final = int(os.environ.get("DRIFTLINE_NAMES", "32000"))
 STEP: Final = 1_000
 GROWTH: Final = 1.25
 """Of the later half over the former.  What waits for labels is bounded in number, and lies in more
-and thinner chunks the longer the log is: at a million events that was 1.11."""
+and thinner chunks the more records there are: at a million events that was 1.11."""
 START_MS: Final = 1_700_000_000_000
 STEP_MS: Final = 50
-"""From one record to the next: many a slot of the append clock is over in half of the log."""
+"""From one record to the next, so that half of the records fill many buckets."""
 SPEC: Final = MonitorSpec(
     warm_up_events=500,
     dedup_window_chunks=4,

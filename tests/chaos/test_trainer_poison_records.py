@@ -1,4 +1,4 @@
-"""What stands in the log may be meant to stop all retraining: it ends jobs, and no trainer."""
+"""Records that are meant to stop all retraining end jobs, and no trainer."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_what_does_not_unpack_is_passed_over(harness: TrainerHarness) -> None:
 def test_a_job_that_ends_its_trainers_is_given_up_and_the_next_one_runs(
     harness: TrainerHarness,
 ) -> None:
-    """The bomb lies behind so much that nothing comes for a while, as at the end of the log."""
+    """So much precedes the bomb that polls come back empty, as at the end of the partition."""
     harness.publish(3 * N_BEFORE, turned=False, labels=False)
     partition = write(harness, b"b" * BOMB_BYTES, "gzip")
     harness.alert(1, partition=partition, onset_offset=0)
@@ -94,7 +94,7 @@ def test_a_job_that_ends_its_trainers_is_given_up_and_the_next_one_runs(
 
 
 def confined(harness: TrainerHarness) -> subprocess.Popen[bytes]:
-    """A trainer with as much room as a container may have; it reads nothing before the onset."""
+    """A trainer with the memory of a container; it reads nothing before the onset."""
     trainer = harness.start(
         DRIFTLINE_TRAINER__POLICY__COOLDOWN_MS="0", DRIFTLINE_TRAINER__POLICY__LOOKBACK_RECORDS="0"
     )

@@ -131,7 +131,7 @@ class Traffic:
         self.flush()
 
     def resume(self) -> None:
-        """Go on writing."""
+        """Continue to write."""
         self._running.set()
 
     @property

@@ -27,12 +27,12 @@ EXPECTED: Final = {
     2: ["requested", "started", "succeeded", "promoted"],
     3: ["declined"],  # the job of the second one runs
 }
-"""What is told of each alert, whatever dies meanwhile."""
+"""The steps that are reported for each alert, whatever is killed meanwhile."""
 LONGEST_LIFE_S: Final = 8.0
 """A trainer starts in 3 s and has promoted in 6 s; one of the kills may come after that."""
 RECOVERY_TIMEOUT_S: Final = 150.0
 DISK_FULL_BYTES: Final = 40_000
-"""Files of a trainer without room are at most so long, or less by chance."""
+"""The limit of file sizes for a trainer on a full disk, or less by chance."""
 
 
 class Training:
@@ -78,13 +78,13 @@ class Training:
             raise AssertionError(f"a trainer ended by itself: {code}")
 
     def with_full_disk(self) -> None:
-        """Its files may not grow beyond some size: it ends, for somebody to start it again."""
+        """Limit the size of its files: the trainer ends, and is started again."""
         trainer = self._start()
         _soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         size = self._chance.randint(0, DISK_FULL_BYTES)
         resource.prlimit(trainer.pid, resource.RLIMIT_FSIZE, (size, hard))
         code = trainer.wait(RECOVERY_TIMEOUT_S)
-        assert code == 1, f"a trainer without room ended with {code}"
+        assert code == 1, f"a trainer on a full disk ended with {code}"
 
     def continues(self) -> None:
         """Nothing is in its way any more: it promotes."""

@@ -1,4 +1,4 @@
-"""State that an earlier driftline has written reads back, and goes on as it would have then."""
+"""State of an earlier driftline can be read, and continues as it would have then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every store keeps the latest figures of a window, whoever writes last."""
+"""Every store keeps the latest figures of a window, in whatever order they are written."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def published(request: pytest.FixtureRequest) -> Callable[[StateStore, str], byt
 def test_figures_of_a_window_are_replaced_by_later_ones_only(
     run: Run, key: str, published: Callable[[StateStore, str], bytes | None]
 ) -> None:
-    """A worker that was frozen carries out what others have long told better."""
+    """A worker that was paused writes figures that others have long replaced."""
 
     async def rule(store: StateStore) -> None:
         for offset, kept in ((7, 7), (9, 9), (8, 9), (9, 9), (12, 12)):

@@ -93,7 +93,7 @@ def test_the_injected_drift_is_the_reported_one(watched: Installation) -> None:
     assert [(a["model"], a["feature"], a["phase"]) for a in alerts] == [
         ("fraud", "amount", "started")
     ]
-    # The log holds the model update, then a prediction and its label for every row.
+    # The topic holds the model update, then a prediction and its label for every row.
     assert 2 * DRIFT_AT < alerts[0]["detected_offset"] < 2 * DRIFT_AT + 200
     assert abs(alerts[0]["onset_offset"] - 2 * DRIFT_AT) < 200
 

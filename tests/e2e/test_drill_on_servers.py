@@ -1,4 +1,4 @@
-"""A drill on real servers: found, told, marked, unheard by the trainer, and gone."""
+"""A drill on real servers: found, reported, marked, ignored by the trainer, and removed."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_change_is_found_and_marked_as_a_drill_and_nothing_stays(harness: Moni
     decisions = {decide(alert, History(), RetrainPolicy())[:2] for alert in alerts}
     assert decisions == {("ignore", "drill")}
     tail = ("alerts", "tail", "--from-beginning", "--no-follow")
-    without = printed(harness, *tail)  # what is said of the live model's coverage may stand there
+    without = printed(harness, *tail)  # alerts of the live model's coverage may stand there
     assert not any(word in without for word in (synthetic_model, "DRILL", " `age`:"))
     assert "DRILL `age`: mean" in printed(harness, *tail, "--include-drills")
     assert printed(harness, "incidents", "list", "--all", "--json") == ""

@@ -82,7 +82,7 @@ def test_incidents_are_counted_by_the_policy_that_is_tried(
 def test_a_budget_per_week_is_tried_in_place_of_a_live_one_per_events(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its rows are minutes; without their times the reference has no rate, and that is said."""
+    """Its rows are minutes; without their times the reference has no rate, which is reported."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "driftline.toml").write_text("[budget]\nper_events = 5000\n", "utf-8")
     candidate = tmp_path / "new.toml"

@@ -1,4 +1,4 @@
-"""What a person says of columns: which label is the positive one, which numbers are codes."""
+"""Options that declare columns: the positive label, and numbers that are codes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROLES = ("--prediction", "score", "--label", "churned")
 
 
 def frame() -> pd.DataFrame:
-    """From a row on the truth is the reverse of what was said; codes change places there, too."""
+    """From one row on, labels contradict the scores; codes change places there, too."""
     rng = np.random.default_rng(5)
     score = rng.random(N)
     truth = rng.random(N) < score

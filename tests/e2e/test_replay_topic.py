@@ -1,4 +1,4 @@
-"""A range of the log replayed: as it is, or as columns, what a file of its rows gives."""
+"""A replayed range of a topic equals a replayed file of its rows, and the alerts of the monitor."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def test_a_topic_gives_the_result_of_a_file_of_its_rows(
         }
     ]
     assert "age" in {episode["feature"] for episode in as_it_is}
-    assert live["rejected"] > 0  # what nobody can read is of no model, and stays in the log
+    assert live["rejected"] > 0  # an unreadable record belongs to no model
     assert from_log == from_file
     assert {"temp", "age"} <= {episode["feature"] for episode in from_log}
     assert summary["events"] + summary["reference_events"] == N
     assert 0 < first_half["events"] < summary["events"]
     assert shifted["injected"][0]["delay_events"] is not None
     replayed(*place, code=2)  # of which model?
-    replayed(*place, "--model", "nobody", code=2)
+    replayed(*place, "--model", "unknown", code=2)
     replayed(*place, "--model", "churn", "--from", "soon", code=2)
     replayed(str(file), "--from", "7", code=2)
 
@@ -85,7 +85,7 @@ def test_a_topic_gives_the_result_of_a_file_of_its_rows(
 def test_the_reference_is_what_the_version_was_announced_with(
     harness: MonitorHarness, tmp_path: Path
 ) -> None:
-    """All events are replayed, segments included; a feature that comes later is told, as live."""
+    """All events are replayed, segments included; a new feature is reported, as live."""
     rng = np.random.default_rng(2)
 
     def event(i: int) -> InferenceEvent:

@@ -1,4 +1,4 @@
-"""Awkward columns: each is replayed quietly, and told for what it was taken."""
+"""Unusual columns: each is replayed without alerts, and its kind is reported."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def thinned(results: Results) -> Results:
 
 
 def plain(result: Any) -> dict[str, Any]:
-    """A result as its JSON says it."""
+    """A result as plain data of its JSON."""
     found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(result))
     return found
 

@@ -27,7 +27,7 @@ def test_a_recorded_log_leads_to_the_same_results(recording: Recording) -> None:
 
 
 def test_the_recordings_hold_alerts_of_every_kind_and_rejected_records() -> None:
-    """Equality of empty results would say nothing."""
+    """Equality of empty results would prove nothing."""
     alerts = [alert for recording in RECORDED for alert in recording.results.alerts]
     kinds = {alert["kind"] for alert in alerts}
     phases = {alert["phase"] for alert in alerts}

@@ -191,7 +191,7 @@ class MonitorHarness:
         return chain(self.kept, each_record(self.broker, self.topics.events))
 
     def oracle(self) -> Found:
-        """The expected results: an undisturbed run over the log below the committed offsets."""
+        """The expected results: an undisturbed run over the records below the committed offsets."""
         settings = Settings(
             **{
                 name.removeprefix("DRIFTLINE_").lower(): json.loads(text)

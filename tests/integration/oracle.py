@@ -17,7 +17,7 @@ ORACLE_BATCH: Final = 50_000
 """Records of one oracle batch."""
 FATAL_PREDICTION: Final = 0.123456789
 """The prediction of an event of a batch that ends such a process."""
-CRASHING: Final = b'{"ends": "whoever folds it in"}'
+CRASHING: Final = b'{"ends": "its worker"}'
 """A record that ends a process of `tests.chaos.crashing_worker`; it becomes a dead letter."""
 
 
@@ -41,7 +41,7 @@ class Undisturbed:
     """Applies the records of a log in large batches, without failures.
 
     ``skipped`` holds (partition, offset, row) of what workers skipped by reference.  The oracle
-    skips them too, because the log does not determine them; dead letters record them.
+    skips them too, because the records do not determine them; dead letters record them.
     """
 
     def __init__(

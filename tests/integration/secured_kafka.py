@@ -28,7 +28,7 @@ Settings: TypeAlias = dict[str, str | int | float | bool]
 
 
 class SecuredKafka(NamedTuple):
-    """Where it is open, for whoever prepares and inspects; and how clients get in elsewhere.
+    """The open address, for set-up and inspection, and the addresses that need credentials.
 
     ``doors`` are, by name, an address and librdkafka's settings for it.
     """

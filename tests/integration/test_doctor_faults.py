@@ -1,4 +1,4 @@
-"""Planted faults: the doctor finds each, says what to do, and nothing on a system that is well."""
+"""Planted faults: the doctor finds each with a fix, and none on a healthy system."""
 
 from __future__ import annotations
 

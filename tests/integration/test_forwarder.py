@@ -1,4 +1,4 @@
-"""A foreign topic into the log, on a real Kafka, whatever dies on the way."""
+"""A foreign topic is forwarded on a real Kafka, whatever is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def label(name: str, left: int | str = 1) -> bytes:
 
 @dataclass
 class Warehouse:
-    """A topic of labels as a warehouse writes them, and the log they belong in."""
+    """A topic of labels as a warehouse writes them, and the event topic."""
 
     broker: str
     log_config: dict[str, str] = field(default_factory=dict)

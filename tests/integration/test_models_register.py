@@ -48,7 +48,7 @@ class Shell:
 
 @pytest.fixture
 def shell(kafka_broker: str, tmp_path: Path) -> Shell:
-    """Two fitted models, written as the documents say."""
+    """Two fitted models, written as the documents describe."""
     draw = np.random.default_rng(1)
     for version in ("1", "2"):
         frame = pd.DataFrame({"age": draw.normal(40, 9, 600), "usage": draw.gamma(2, 10, 600)})
@@ -137,7 +137,7 @@ def test_what_is_no_artifact_no_profile_or_no_factory_is_named_with_a_fix(
 
 
 def test_train_ends_at_once_where_a_factory_leads_nowhere() -> None:
-    """Kafka is not asked: nobody listens there."""
+    """No broker listens at the address, and none is needed."""
     result = CliRunner().invoke(
         app,
         ["train", "--model", "m", "--factory", "json:build", "--bootstrap-servers", "127.0.0.1:1"],

@@ -1,4 +1,4 @@
-"""A store that refuses to forget what was published does not make the relay publish it again."""
+"""A store that rejects the removal of published entries causes no second publication."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_an_alert_is_published_once_while_the_store_is_full(
         carrier = OutboxRelay(
             store, cast("Publisher", topic), Metrics(), topic="alerts", window_ttl_ms=1
         )
-        carrier.add("{driftline:relay-refused}", entries)
+        carrier.add("{driftline:relay-rejected}", entries)
         running = asyncio.create_task(carrier.run())
         await carrier.flush()
         running.cancel()

@@ -128,7 +128,7 @@ class CountingHarness:
         return messages
 
     def oracle(self) -> tuple[Counter[str], set[str]]:
-        """Counts and alert ids of the log, read from its beginning in one piece."""
+        """Counts and alert ids of the topic, read from its beginning without a fault."""
         counts: Counter[str] = Counter()
         totals: Counter[int] = Counter()
         ids: set[str] = set()

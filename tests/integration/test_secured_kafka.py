@@ -1,4 +1,4 @@
-"""Everything works where Kafka asks for a password or a certificate; who has none is told so."""
+"""All processes work with a password or a certificate; without one the error names the cause."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def command(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str
 def test_a_monitor_reads_writes_and_goes_carefully(
     secured: SecuredKafka, redis_url: str, door: str
 ) -> None:
-    """Both of its ways to the log, and its membership, have credentials of their own."""
+    """Its consumers and its group membership have credentials of their own."""
     harness = MonitorHarness(secured.open_at, redis_url)
     at = environment(*secured.doors[door])
-    quiet = {"DRIFTLINE_KAFKA__TICK_AFTER_S": "600"}
+    without_ticks = {"DRIFTLINE_KAFKA__TICK_AFTER_S": "600"}
     log: list[Event | bytes] = list(log_of(MODELS[0], 1, 600))
     try:
-        first = harness.start(**at, **quiet)
+        first = harness.start(**at, **without_ticks)
         harness.produce(MODELS[0], log[:400])
         until(lambda: harness.drained(400), "what came first is read")
         first.kill()
@@ -79,7 +79,7 @@ def test_a_monitor_reads_writes_and_goes_carefully(
         for partition in range(harness.partitions):  # as if others had died there
             harness.redis.hset(harness.key(partition), "_acqnext", harness.next(partition))
             harness.redis.hset(harness.key(partition), "_att", MAX_ATTEMPTS)
-        second = harness.start(**at, **quiet)
+        second = harness.start(**at, **without_ticks)
         until(lambda: harness.drained(len(log)), "all is read and the outbox is out")
         second.terminate()
         assert second.wait(60) == 0

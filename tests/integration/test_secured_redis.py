@@ -1,4 +1,4 @@
-"""A store with a password: who has it works, who has another one is told so."""
+"""A store with a password: with it all works, with another one the error names the cause."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_who_has_the_password_gets_in(secured: str) -> None:
 
 
 async def over_tls(url: str, folder: Path) -> None:
-    """Check the store through a front that speaks TLS and nothing else."""
+    """Check the store through a proxy that accepts TLS only."""
     ca = trustme.CA()
     ca.cert_pem.write_to_path(str(folder / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

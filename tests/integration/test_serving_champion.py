@@ -52,7 +52,7 @@ class World:
         assert self.producer.flush(WAIT_S) == 0
 
     def store(self, version: str) -> str:
-        """A model that says ``version`` everywhere; its hash."""
+        """A model that predicts ``version`` everywhere; its hash."""
         classes = np.array([f"not {version}", version])
         profile = profile_from_frame(FRAME, model="m", version=version, task="binary")
         manifest = self.registry.store(

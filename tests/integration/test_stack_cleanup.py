@@ -15,7 +15,7 @@ import pytest
 from driftline.stack.server_process import ServerProcess, ServerStartError
 from driftline.stack.temporary_folder import temporary_folder
 
-# Kafka is named, so that only Valkey starts; its pid and folder are told through its own port.
+# Kafka is named, so that only Valkey starts; its own port reports its pid and folder.
 SCRIPT = """
 import os, signal, sys, tempfile
 from pathlib import Path
@@ -39,7 +39,7 @@ def until(happened: Callable[[], bool]) -> None:
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended; nobody may have reaped it yet."""
+    """Whether a process has ended, reaped or not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -48,7 +48,7 @@ def gone(pid: int) -> bool:
 
 @pytest.fixture
 def stack(tmp_path: Path) -> tuple[subprocess.Popen[str], int, Path]:
-    """Somebody with a local stack; the server's pid and the folder of its data."""
+    """A process with a local stack; the server's pid and the folder of its data."""
     owner = subprocess.Popen(
         [sys.executable, "-c", SCRIPT],
         env={
@@ -83,7 +83,7 @@ def test_a_signal_ends_servers_and_removes_their_data(
     assert not folder.exists()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child its parent died")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals the death of a parent")
 def test_servers_die_with_an_owner_that_was_killed_and_the_next_one_removes_its_data(
     stack: tuple[subprocess.Popen[str], int, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

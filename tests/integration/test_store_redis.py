@@ -1,4 +1,4 @@
-"""What only a real Redis can promise: it expires, refuses, fills up and falls silent."""
+"""What only a real Redis shows: keys expire, writes fail, memory fills up, replies stop."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def acquired(
     url: str, fields: dict[str, bytes]
 ) -> AsyncIterator[tuple[RedisStateStore, sync_redis.Redis, str, Commit]]:
     """A partition of its own, and a first commit of it that is not sent yet."""
-    key = partition_key(f"refusing-{uuid.uuid4().hex}", 0)
+    key = partition_key(f"rejecting-{uuid.uuid4().hex}", 0)
     store = RedisStateStore(url)
     with sync_redis.Redis.from_url(url) as client:
         try:
@@ -105,7 +105,7 @@ def replica(redis_url: str) -> Iterator[str]:
 def test_a_read_only_redis_writes_nothing_and_takes_the_same_commit_later(replica: str) -> None:
     async def main() -> None:
         async with acquired(replica, {"s:x": b"1"}) as (store, client, key, commit):
-            client.replicaof("127.0.0.1", "1")  # of nobody
+            client.replicaof("127.0.0.1", "1")  # of no server
             assert (await store.commit(key, commit)).outcome is CommitOutcome.UNKNOWN
             with pytest.raises(StoreUnavailable):
                 await store.publish_window(key, b"{}", 1_000)

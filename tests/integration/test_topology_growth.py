@@ -137,7 +137,7 @@ def test_drift_is_found_though_the_model_moves_meanwhile(
     before = Server(harness)
     before.write(300, mean=40)
     until(lambda: harness.next(old) >= 301, "the first events are in")
-    until(lambda: knows(harness, 2), "how models are placed is in the log")
+    until(lambda: knows(harness, 2), "the topology is on the topic")
 
     client: dict[str, Any] = harness.client
     admin = AdminClient(client)

@@ -1,6 +1,6 @@
 """Whatever dies wherever: one job for each alert, one champion, each event once.
 
-``DRIFTLINE_CHAOS_SEEDS=20`` runs each place twenty times; a seed says at which pass the first
+``DRIFTLINE_CHAOS_SEEDS=20`` runs each place twenty times; a seed decides at which pass the first
 trainer dies, and where the second one does.
 """
 
@@ -40,7 +40,7 @@ PASSES = {"trainer.alert.received": 4, "trainer.alert.decided": 4, "trainer.outb
 
 
 def play(harness: TrainerHarness) -> None:
-    """A unit break that is over, drift, and one more series that tells of it."""
+    """A unit break that is over, drift, and a drift of one more series with the same cause."""
     harness.publish(N_BEFORE, turned=False)
     broken = {
         "kind": "quality",
@@ -68,7 +68,7 @@ def test_a_trainer_killed_anywhere_leaves_one_of_each(
     first = harness.start(f"{place}:{chance.randint(1, PASSES.get(place, 1))}")
     assert first.wait(150) == EXIT_CODE
     if seed % 2:
-        again = chance.choice(TRAINERS)  # a place that may lie behind: then it just goes on
+        again = chance.choice(TRAINERS)  # a place that may lie behind: then it just continues
         second = harness.start(again)
         until(lambda: second.poll() is not None or "promoted" in harness.steps(2))
         second.terminate()
@@ -84,7 +84,7 @@ def test_a_trainer_killed_anywhere_leaves_one_of_each(
     rules = {e.caused_by: e.rule for e in harness.events() if e.step == "declined"}
     assert rules == {"alert-1": "data_quality", "alert-3": "already_running"}
     rows = {event.numbers["rows"] for event in harness.events() if event.step == "started"}
-    assert rows == {N_BEFORE + N_AFTER - 100}  # the broken span trains nobody
+    assert rows == {N_BEFORE + N_AFTER - 100}  # events of the excluded range do not train
     with closing(Database(harness.data_dir)) as database:
         causes = Counter(job.caused_by for job in jobs_of(database.rows, MODEL))
         champion = champion_of(database.rows, MODEL)

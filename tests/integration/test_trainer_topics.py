@@ -1,4 +1,4 @@
-"""Topics that were made anew under a trainer, its pages, and what others see of it."""
+"""Topics recreated under a trainer, its pages, and what others see of it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def context(kafka_broker: str, tmp_path: Path) -> TrainerContext:
 
 
 def recreate(context: TrainerContext, topic: str) -> None:
-    """Delete the topic and create it again, as somebody who empties a cluster does."""
+    """Delete the topic and create it again, as an operator who empties a cluster does."""
     client = context.kafka.client()
     admin = AdminClient(client)
     admin.delete_topics([topic])[topic].result()

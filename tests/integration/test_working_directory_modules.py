@@ -92,7 +92,7 @@ def test_commands_and_children_start_in_it(folder: Path, search_path: str) -> No
     """The console script, ``python -m driftline``, and the processes of the demo."""
     script = str(Path(sys.executable).with_name("driftline"))
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": search_path}
-    if search_path:  # whoever puts the folder on the path of Python itself gets its `logging`
+    if search_path:  # a folder on the path of Python itself shadows `logging`
         for name in ("ctypes.py", "random.py", "logging.py", "driftline.py"):
             (folder / name).unlink()
     commands = [[script, "version"], die_with_parent_command([script, "version"])]

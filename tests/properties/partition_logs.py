@@ -119,7 +119,7 @@ def profile(rng: random.Random, version: str) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=32)
 def log_of(seed: int, n: int = 2600) -> list[ConsumerRecord]:
-    """A log with all that a partition may hold: drift, damage, and what people say to it."""
+    """Records of all kinds that a partition may hold: drift, damage, and commands on episodes."""
     records = events_of(seed, n)
     return with_commands(random.Random(seed), records, run(records, [])[0])  # noqa: S311
 
@@ -139,7 +139,7 @@ def with_commands(
     last = ("coverage", "rejected")  # what the others get does not depend on them
     in_order = sorted(alerts, key=lambda alert: alert.kind in last or alert.cause in last)
     for n, alert in enumerate(in_order):
-        far = rng.random() < 0.3  # hushed for good, then resolved: what comes next is withheld
+        far = rng.random() < 0.3  # snoozed for long, then resolved: the next is suppressed
         acts: list[Act] = rng.choice([[], ["acknowledge"], ["acknowledge", "snooze"], ["resolve"]])
         for k, action in enumerate(("snooze", "resolve") if far else acts):
             delay = 20 * k if far else rng.choice([0, 1, 20, 200])
@@ -233,7 +233,7 @@ def run(
     restart: bool = False,
     spec: MonitorSpec = SPEC,
 ) -> Results:
-    """Fold the log, cut at ``cuts``; with ``restart`` a new process takes over at every cut.
+    """Apply the records, cut at ``cuts``; with ``restart`` a new process continues at every cut.
 
     The last result is the whole stored state.
     """

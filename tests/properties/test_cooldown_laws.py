@@ -63,7 +63,7 @@ def alerts_of(seed: int, times: list[int]) -> list[DriftAlert]:
 
 
 def process(seed: int, cuts: list[int]) -> tuple[list[DriftAlert], OpenEpisodes]:
-    """All that is told; the register is stored and read again at every cut."""
+    """All reported alerts; the open episodes are stored and loaded at every cut."""
     times = times_of(seed)
     alerts = alerts_of(seed, times)
     register, found_alerts = OpenEpisodes(COOLDOWN_MS), list[DriftAlert]()
@@ -176,7 +176,7 @@ def test_drift_that_lasts_after_a_person_resolved_it_is_reported() -> None:
 
 
 def test_these_logs_hold_all_that_the_laws_are_about() -> None:
-    """A law about nothing would say nothing."""
+    """A law about nothing would prove nothing."""
     found_alerts = [one for seed in range(20) for one in process(seed, [])[0]]
     waiting = [
         e for seed in range(20) for e in process(seed, [])[1].by_id.values() if e.cooldown_hold

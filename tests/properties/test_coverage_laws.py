@@ -100,7 +100,7 @@ class Log:
                 self.now_ms += 500
                 event = inference_event(
                     f"e{self._n}-{i}",
-                    {"age": self._rng.gauss(40, 10), "beside": 1.0},
+                    {"age": self._rng.gauss(40, 10), "other": 1.0},
                     self._rng.random(),
                     model=step.model,
                     version=step.version,
@@ -212,7 +212,7 @@ def check_reported(
 
 
 def test_the_histories_reach_the_reasons_that_records_alone_can_give() -> None:
-    """A law about nothing would say nothing."""
+    """A law about nothing would prove nothing."""
     every = [
         Step("events", "m", "1", 0, 310),
         Step("profile", "m", "2", 0, 1),

@@ -43,7 +43,7 @@ def test_an_episode_does_not_depend_on_batch_cuts_or_restarts(
     fall: float | None,
 ) -> None:
     codes, signals = stream(seed)
-    if fall is not None:  # of what falls, not every signal is heard
+    if fall is not None:  # decreasing values, with a part of the signals
         codes, signals = 3 - codes, signals[::8]
     where = np.arange(len(codes), dtype=np.int64)
     whole = EpisodeTracker(REFERENCE, 1.0, POLICY, decrease_arl0=fall)

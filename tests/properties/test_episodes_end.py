@@ -1,6 +1,6 @@
 """Whatever drifted, broke, was renamed or new: once all is as it was, every episode ends.
 
-And until then each says how far it is from its end.
+Until then each alert reports how far its episode is from its end.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TROUBLES: Final = (
     "missing",
     "words",
     "unit",
-    "stuck",
+    "constant",
     "renamed",
     "new",
     "segment",
@@ -67,7 +67,7 @@ def spoiled(values: dict[str, Any], troubles: set[str], rng: random.Random) -> d
         "missing": {"carrier": None if rng.random() < 0.3 else values["carrier"]},
         "words": {"fare": "n/a" if rng.random() < 0.5 else values["fare"]},
         "unit": {"temp": (values["temp"] - 32) / 1.8},
-        "stuck": {"temp": 61.5},
+        "constant": {"temp": 61.5},
         "new": {"age": rng.gauss(40, 10)},
         "segment": {"fare": values["fare"] + 20 * (values["origin"] == "JFK")},
         "category": {"carrier": "XX" if values["carrier"] == "AA" else values["carrier"]},

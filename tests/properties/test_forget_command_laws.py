@@ -1,4 +1,4 @@
-"""The end of a drill: nothing of its shadow model stays, and nobody else ever noticed it."""
+"""The end of a drill removes its synthetic model, and changes nothing of other models."""
 
 from __future__ import annotations
 

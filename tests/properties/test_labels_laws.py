@@ -152,8 +152,8 @@ def test_every_record_is_accounted_for(rows: list[Row], spec: LabelSpec) -> None
 def test_a_sample_that_shrinks_and_grows_does_not_depend_on_cuts(
     rows: list[Row], cuts: list[int]
 ) -> None:
-    quiet = [(1_000 + 10 * CHUNK * i, 1_000 + 100 * i, i, "1", 0.5) for i in range(8)]
-    log = [*rows, *quiet]
+    idle = [(1_000 + 10 * CHUNK * i, 1_000 + 100 * i, i, "1", 0.5) for i in range(8)]
+    log = [*rows, *idle]
 
     one_at_a_time = fold(TINY, log, range(len(log)))
     assert fold(TINY, log, cuts) == one_at_a_time

@@ -1,4 +1,4 @@
-"""The laws of the fold: cuts, restarts, replays and the placement of labels change nothing."""
+"""The laws of the monitor: cuts, restarts, replays and placement of labels change nothing."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_every_record_is_counted_exactly_once(seed: int) -> None:
 
 @pytest.mark.slow
 def test_the_logs_of_these_laws_hold_drift_recovery_and_damage() -> None:
-    """A law about empty results would say nothing."""
+    """A law about empty results would prove nothing."""
     phases: set[str] = set()
     seen_kinds: set[str | None] = set()
     reasons: set[str] = set()

@@ -64,7 +64,7 @@ def log_of(names: Six) -> list[ConsumerRecord]:
 
 
 def under(names: Six) -> tuple[Counter[Any], int, int, Any]:
-    """What the log led to, by plain names: alerts, windows and their keys, counters."""
+    """The results by plain names: alerts, windows and their keys, counters."""
     back = dict(zip(names, PLAIN, strict=True))
     alerts, dead_letters, windows, state = run(log_of(names), [2_500], restart=True)
     assert not dead_letters

@@ -280,7 +280,7 @@ def _odd_stream(seed: int) -> tuple[FeatureReference, Floats]:
         where = np.flatnonzero(rng.random(length) < rng.choice([0.02, 0.2, 0.9])) + start
         odd = rng.choice([-999.0, 1e12, 33.25])
         values[where[where < 3_000]] = odd * (rng.random() if rng.random() < 0.5 else 1.0)
-    if shape == "normal":  # drift, and beside it values outside which it may explain
+    if shape == "normal":  # drift, and values out of range which it may explain
         values[:2_000] += 12 * (seed % 2)
         near = np.flatnonzero(rng.random(2_500) < 0.02)
         values[near] = rng.uniform(100, 140, len(near))
@@ -288,7 +288,7 @@ def _odd_stream(seed: int) -> tuple[FeatureReference, Floats]:
 
 
 def _in_log(findings: Sequence[SignalDecision]) -> list[SignalDecision]:
-    """As they lie in the log: a place in a batch is none."""
+    """The decisions by offset: without the place in a batch."""
     plain = [
         d._replace(decision=d.decision._replace(suspicion=d.decision.suspicion._replace(seen=0)))
         for d in findings

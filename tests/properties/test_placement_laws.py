@@ -1,4 +1,4 @@
-"""Where models belong is a part of the fold: neither cuts nor restarts nor repeats matter."""
+"""Placement is a part of the partition state: neither cuts nor restarts nor repeats matter."""
 
 from __future__ import annotations
 

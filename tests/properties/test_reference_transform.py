@@ -1,4 +1,4 @@
-"""Any value is judged, none spoils its neighbours, and all else follows from ranks alone."""
+"""Every value gets a score, none affects its neighbours, and all else follows from ranks."""
 
 from __future__ import annotations
 

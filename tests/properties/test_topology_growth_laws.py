@@ -131,7 +131,7 @@ def counted(monitor: PartitionMonitor) -> int:
 
 @settings(max_examples=examples(6))
 @given(steps=st.lists(STEPS, min_size=3, max_size=12))
-@example(  # a partition that a model is placed in and leaves before anybody owns it
+@example(  # a partition that a model is placed in and leaves before a worker owns it
     steps=[
         ("write", "fraud", False),
         ("grow", 2, True),

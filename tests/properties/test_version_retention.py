@@ -1,4 +1,4 @@
-"""Versions and models beyond the cap: who is idle gives way, and no cut of the log shows."""
+"""Versions and models beyond the limit: idle ones are evicted, whatever the batch boundaries."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_windows_do_not_depend_on_batches_nor_on_restarts(rows: list[Row], cuts:
 
 @given(ROWS)
 def test_every_event_is_in_exactly_one_window_or_late(rows: list[Row]) -> None:
-    # The rule, said plainly: one record after another, nothing vectorised.
+    # The rule without vectorisation: one record after another.
     watermark_ms, late, members = -1, 0, dict[int, int]()
     closing: dict[int, int] = {}
     for offset, (time_ms, _, _) in enumerate(rows):

@@ -35,7 +35,7 @@ def short_kafka_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def context(tmp_path: Path) -> TrainerContext:
-    """A trainer's bench in a home of the test's own."""
+    """The context of a trainer with an empty data directory."""
     return trainer_context_in(tmp_path)
 
 

@@ -90,7 +90,7 @@ def drop_carrier(frame: Any) -> Any:
 
 
 class Nonsense(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
-    """A classifier that learns nothing and says ``output``."""
+    """A classifier that learns nothing and predicts ``output``."""
 
     def __init__(self, output: str = "nan") -> None:
         self.output = output

@@ -1,4 +1,4 @@
-"""`driftline audit`: every control record of a model, by whom, when, and whether it was obeyed."""
+"""`driftline audit`: the control records of a model, their users, times and outcomes."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_people_read_a_line_each() -> None:
 @pytest.mark.usefixtures("_log")
 def test_since_and_a_model_without_changes() -> None:
     assert CliRunner().invoke(app, ["audit", "fraud", "--since", "1h"]).stdout == ""
-    done = CliRunner().invoke(app, ["audit", "nobody", "--json"])
+    done = CliRunner().invoke(app, ["audit", "unknown", "--json"])
     assert [json.loads(line)["description"] for line in done.stdout.splitlines()] == [
         "placement 1: 4 partitions"
     ]

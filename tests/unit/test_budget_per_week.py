@@ -142,7 +142,7 @@ def test_a_profile_of_before_there_were_rates_reads_and_has_none() -> None:
 
 
 def silence(budget: Budget) -> tuple[DriftAlert, ReferenceProfile | None]:
-    """What is told where events stop, an event a second before, and the reference by then."""
+    """The alert after the events stop, one event a second before, and the reference by then."""
     spec = msgspec.structs.replace(SPEC, budget=budget, warm_up_events=5_000)
     partition = Partition(spec)
     partition.live(15)

@@ -1,4 +1,4 @@
-"""``driftline models`` tells what the registry holds."""
+"""``driftline models`` shows the contents of the registry."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_an_empty_registry_is_no_error(tmp_path: Path) -> None:
     assert result.stdout == f"no versions in {tmp_path / 'registry'}\n"
 
 
-@pytest.mark.parametrize("name", ["flights@9", "nobody", "@", "@1", "flights@", ""])
+@pytest.mark.parametrize("name", ["flights@9", "unknown", "@", "@1", "flights@", ""])
 def test_a_version_that_is_not_there_is_explained(data_dir: Path, name: str) -> None:
     result = run.invoke(app, ["models", "show", name, "--data-dir", str(data_dir)])
 

@@ -93,7 +93,7 @@ class Log:
         return reported
 
     def again(self, cuts: Iterable[int]) -> list[DriftAlert]:
-        """What another monitor says that reads the same log in these pieces, with restarts."""
+        """The alerts of another monitor that reads the records in these batches, with restarts."""
         monitor, stored = PartitionMonitor(TOPIC, 0, self.spec), dict[str, bytes]()
         reported: list[DriftAlert] = []
         for start, end in pairwise(sorted({0, *cuts, len(self.records)})):

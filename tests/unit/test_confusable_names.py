@@ -1,4 +1,4 @@
-"""Names that look alike are named; names that do not are not."""
+"""Confusable names are reported; names that differ visibly are not."""
 
 from __future__ import annotations
 

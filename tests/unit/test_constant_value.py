@@ -1,4 +1,4 @@
-"""A feature that is stuck at one value is broken; one that repeats by its nature is not."""
+"""A feature that stays at one value is broken, unless its values repeat in the reference too."""
 
 from __future__ import annotations
 

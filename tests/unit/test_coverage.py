@@ -1,4 +1,4 @@
-"""Coverage counts: bounded, in slots of the append clock, the same however the log is cut."""
+"""Coverage counts are bounded, and do not depend on batch boundaries."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def shown(*arguments: str) -> list[int]:
         (["--since", "1h"], [1, 2, 3]),
         (["--model", "fraud", "--since", "1h", "--reason", "invalid_event"], [1]),
         (["--limit", "1"], [4_000]),
-        (["--model", "nobody"], []),
+        (["--model", "unknown"], []),
     ],
 )
 def test_dead_letters_are_filtered(options: list[str], offsets: list[int]) -> None:
@@ -105,7 +105,7 @@ def lies(offset: int, value: bytes, kind: str | None) -> Record:
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
-    """What lies in the log at the offsets of letters, and what is written to it."""
+    """The records at the offsets of the dead letters, and the records written to the topic."""
     command = Command(id="c", model="fraud", action="resolve", episode="e", actor="x", time_ms=0)
     update = ModelUpdate(id="u", model="fraud", version="1", time_ms=0)
     log = {

@@ -72,6 +72,6 @@ def test_a_commit_writes_changed_chunks_only_and_deletes_dead_ones() -> None:
         {"0": b"", "64": b""},
     ],
 )
-def test_parts_that_do_not_fit_are_refused(parts: dict[str, object]) -> None:
+def test_inconsistent_parts_are_rejected(parts: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"."):
         DedupWindow().restore(stored(parts))

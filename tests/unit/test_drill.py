@@ -1,4 +1,4 @@
-"""Drills without servers: what is copied, what is made of what is seen, and how it is said."""
+"""Drills without servers: the copied events, the evaluation of the alerts, and the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a drill leads to is marked, and stays out of what tells of the world."""
+"""Alerts of a drill are marked, and excluded from the figures of real models."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def test_half_of_the_recovery_is_reported_once() -> None:
 
 
 def test_an_episode_that_did_not_recover_after_all_is_reported_once() -> None:
-    """Half of the way back, and drift again: who was told of the first is told of the second."""
+    """The effect falls by half and rises again: the fall is reported, then the rise."""
     rng = np.random.default_rng(8)
     track = EpisodeTracker(REFERENCE, 1.0, POLICY)
     feed(track, mixed(rng, 4000, 0.4), suspicion(40))
@@ -132,7 +132,7 @@ def test_an_episode_that_did_not_recover_after_all_is_reported_once() -> None:
 
 
 def test_another_change_in_place_of_the_first_is_no_recovery() -> None:
-    """The first is gone, and its series is not back: it says so, or opens again at once."""
+    """Another change replaces the first: the episode stays open, or one opens again at once."""
     reopened = 0
     for seed in range(20):
         rng = np.random.default_rng((9, seed))
@@ -149,7 +149,7 @@ def test_another_change_in_place_of_the_first_is_no_recovery() -> None:
 
 
 def test_what_a_recovery_left_is_found_without_a_signal() -> None:
-    """A fifth of the events stay: the detectors have learnt worse, and would not tell."""
+    """A fifth of the events stay drifted: the detectors have adapted and raise no signal."""
     reopened = still_open = 0
     for seed in range(10):
         rng = np.random.default_rng((10, seed))

@@ -1,4 +1,4 @@
-"""Episodes of the loss end whenever somebody ends them, be there events to compare or none."""
+"""Error-rate episodes end by every command that ends them, with or without events to compare."""
 
 from __future__ import annotations
 

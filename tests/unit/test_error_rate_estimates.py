@@ -65,7 +65,7 @@ def test_a_version_without_labels_or_events_is_shown_as_such() -> None:
 
 
 def test_a_budget_per_week_without_a_rate_is_reported() -> None:
-    """The profile is of no times.  Without a budget per week there is nothing to say."""
+    """The profile has no times: without a budget per week no rate is needed."""
     monitors = [monitor_of(0, 100, 0)]
     rows = model_rows(monitor.levels() for monitor in monitors)
 

@@ -1,4 +1,4 @@
-"""Error rates of the versions in service, as metrics tell them."""
+"""Metrics of the error rates of the versions in service."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_concept_drift_is_reported_from_labels_alone() -> None:
 
 
 def test_a_change_of_the_truth_that_easier_cases_hide_contradicts_the_estimate() -> None:
-    """The error rate is what it was: only what was expected of these cases tells."""
+    """The error rate is unchanged: only its comparison with the expected error shows the change."""
     (first,) = [alert for alert in reported(BY_NAME["both"]) if alert.kind == "concept"]
 
     assert first.channel == "residual"
@@ -169,7 +169,7 @@ def test_no_change_raises_no_alert() -> None:
 
 
 def maps(rng: np.random.Generator, n: int, sureness: float) -> tuple[list[Prediction], list[str]]:
-    """Predictions of three classes, as probable as they say."""
+    """Predictions of three classes with calibrated probabilities."""
     logits = rng.standard_normal((n, 3)) * sureness
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     truth = (shares.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
@@ -205,7 +205,7 @@ def test_of_several_classes_the_confidence_is_a_series_of_its_own() -> None:
 
 
 def test_noise_is_not_taken_for_knowledge() -> None:
-    """Scores that say nothing: what is learnt of one half of them is true of the other."""
+    """Scores without information: an estimate from one half of them holds for the other half."""
     rng = np.random.default_rng(5)
     scores, labels = rng.random(2_000), (rng.random(2_000) < 0.3).astype(np.int64)
     made = profile_of(Rows(np.zeros((2_000, 3)), scores, labels))

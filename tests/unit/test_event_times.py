@@ -1,4 +1,4 @@
-"""Event times: in any unit, as they are said to be written, and never guessed."""
+"""Event times are read in the declared unit or format, and never guessed."""
 
 from __future__ import annotations
 

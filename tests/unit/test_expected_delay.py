@@ -1,4 +1,4 @@
-"""When an injected change is expected to be told, against the detectors and episodes themselves."""
+"""The expected delay of an injected change, compared with that of real detectors and episodes."""
 
 from __future__ import annotations
 

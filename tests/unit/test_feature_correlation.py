@@ -1,4 +1,4 @@
-"""A change of dependence is found where no feature moves, and told once."""
+"""A change of dependence is found where no feature moves, and raises one alert."""
 
 from __future__ import annotations
 
@@ -347,7 +347,7 @@ def test_a_season_that_features_share_is_no_change_every_night() -> None:
 
 
 def test_margins_alone_are_no_distance_of_dependence() -> None:
-    """Odds ratios of 1, 2 and 4 stay what they are when rows and columns are weighed anew."""
+    """Odds ratios of 1, 2 and 4 stay what they are when rows and columns are reweighted."""
     reference = np.array([[400, 200, 100], [300, 300, 300], [100, 200, 400]])
     weighed = reference * np.array([[1], [2], [5]]) * np.array([3, 1, 2])
 

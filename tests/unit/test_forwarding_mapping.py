@@ -1,4 +1,4 @@
-"""Records of foreign topics as events of the log."""
+"""Records of foreign topics become events."""
 
 from __future__ import annotations
 

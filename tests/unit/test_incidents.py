@@ -18,7 +18,7 @@ START_MS = 1_700_000_000_000
 
 
 def episode(name: str, began_h: float, **changes: Any) -> DriftAlert:
-    """Its first alert: it began ``began_h`` hours after the start, told of an hour later."""
+    """The first alert of an episode that began ``began_h`` hours after the start, an hour later."""
     onset_ms = START_MS + round(began_h * HOUR_MS)
     fields: dict[str, Any] = {
         "alert_id": f"{name}-started-{began_h}",

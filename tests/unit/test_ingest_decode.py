@@ -1,4 +1,4 @@
-"""What is rejected, why, and what its dead letter says."""
+"""Which records are rejected, for what reason, and what their dead letters contain."""
 
 from __future__ import annotations
 

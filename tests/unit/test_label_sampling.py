@@ -29,7 +29,7 @@ def after_outage() -> LabelJoin:
 
 
 def prompt(labels: LabelJoin, start: int, n: int, *, label_first: bool = False) -> int:
-    """Predictions with their labels beside them, from offset ``start``; gives how many join."""
+    """Predictions with their labels in turn, from offset ``start``; returns how many join."""
     joined = 0
     for i in range(start, start + 2 * n, 2):
         name = f"prompt {i}"

@@ -146,7 +146,7 @@ def test_a_commit_writes_changed_chunks_only_and_deletes_empty_ones() -> None:
         {"event|0": 7},
     ],
 )
-def test_parts_that_do_not_fit_are_refused(change: dict[str, object]) -> None:
+def test_inconsistent_parts_are_rejected(change: dict[str, object]) -> None:
     labels = LabelJoin(SPEC)
     labels.observe(predictions_of([event(0, "a", 1)]), [])
     with pytest.raises(ValueError, match=r"."):

@@ -1,4 +1,4 @@
-"""What values that became invalid may explain is told of as broken data, and as nothing else."""
+"""A change that invalid values may explain raises an alert of broken data, and no other."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def latent(seed: int, n: int = N) -> tuple[np.random.Generator, Floats]:
 
 
 def started(column: Column) -> list[tuple[str, int]]:
-    """The tracks that told of something, and how many events after the change."""
+    """The signals that raised an alert, and the number of events after the change."""
     series = Watch(column[:N_REFERENCE]).series
     found: list[SignalDecision] = []
     for start in range(N_REFERENCE, len(column), 2_000):
@@ -73,7 +73,7 @@ def test_a_change_larger_than_the_missing_values_explain_is_reported() -> None:
 
 
 def test_drift_that_lasts_after_broken_data_is_reported_then() -> None:
-    """A category is sent under a new name, and then not at all: of the valid ones nothing moves."""
+    """A category gets a new name, then disappears: the valid values do not drift."""
     _, z = latent(4, N + 20_000)
     column = list(seen(CATEGORIES, z))
     sent: list[str] = [

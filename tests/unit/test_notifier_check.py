@@ -19,7 +19,7 @@ from stream_monitor.commit_metadata import MAX_METADATA_BYTES
 
 NOW_MS = 1_790_000_000_000
 CHAT = FailingTarget(
-    target="chat", since_ms=NOW_MS - FAILING_MS, why="HTTP 500", fix="read the log of the receiver"
+    target="chat", since_ms=NOW_MS - FAILING_MS, why="HTTP 500", fix="read the receiver's log"
 )
 
 
@@ -59,7 +59,7 @@ def test_a_failing_target_is_named_with_its_reason_and_its_fix() -> None:
 
     assert target.check == "notifier target chat"
     assert target.found == "has accepted no message for 5 min: HTTP 500"
-    assert "read the log of the receiver; `driftline notify --test chat`" in target.fix
+    assert "read the receiver's log; `driftline notify --test chat`" in target.fix
     assert begun.level == "warning"
 
 

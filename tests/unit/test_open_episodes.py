@@ -1,4 +1,4 @@
-"""What people say about an episode has an effect, and silence on request is counted."""
+"""Commands change open episodes, and alerts suppressed by a snooze are counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AT_20 = LogPosition(offset=20, clock_ms=2_000, event_time_ms=20)
 
 
 def process(register: OpenEpisodes, *alerts: DriftAlert, until: int = 100) -> list[DriftAlert]:
-    """The log has a record at every offset up to ``until``, 100 ms apart."""
+    """Process alerts in a partition with a record at every offset to ``until``, 100 ms apart."""
     offsets = np.arange(until + 1, dtype=np.int64)
     return register.process(alerts, offsets, offsets * 100)
 
@@ -132,7 +132,7 @@ def test_a_resolved_episode_names_who_ended_it_and_why() -> None:
 
 def test_a_command_to_an_episode_that_is_not_open_has_a_fix() -> None:
     with pytest.raises(UnknownEpisode, match="driftline alerts list"):
-        open_register().acknowledge(command("acknowledge", episode="nobody"), AT_20)
+        open_register().acknowledge(command("acknowledge", episode="unknown"), AT_20)
 
 
 def test_a_snooze_without_an_end_is_rejected_and_changes_nothing() -> None:

@@ -45,7 +45,7 @@ SECOND_MS = 1_000
 
 
 class Partition:
-    """A partition that is written to and folded; a second passes from record to record."""
+    """A partition and its monitor; a second passes from record to record."""
 
     def __init__(self, partition: int) -> None:
         self.monitor = PartitionMonitor("events", partition, SPEC)

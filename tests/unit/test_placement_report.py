@@ -1,4 +1,4 @@
-"""What the doctor and status say of models that are split over partitions."""
+"""What ``doctor`` and ``status`` report about models that are split over partitions."""
 
 from __future__ import annotations
 

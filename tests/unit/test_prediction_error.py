@@ -1,4 +1,4 @@
-"""When a prediction was wrong, and by how much; nothing where that cannot be said."""
+"""The error of a prediction, and none where it cannot be computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions that are invalid, several, or not there: the event counts, and people are told."""
+"""Invalid, multiple and missing predictions: the event still counts, and an alert is raised."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ def test_a_label_is_compared_or_counted_as_not_comparable(
 
 
 def test_labels_of_a_version_that_warms_up_are_counted_under_a_reason_of_their_own() -> None:
-    """Its events open an episode, they do not: it would say the same twice."""
+    """An episode for its labels would repeat the one that its events open."""
     rng = random.Random(3)  # noqa: S311
     n = SPEC.warm_up_events
     events: list[Event] = []

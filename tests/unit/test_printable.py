@@ -1,4 +1,4 @@
-"""What events say reaches terminals, logs and pages escaped, one line a line."""
+"""Text from events reaches terminals, logs and pages escaped, one line for each line."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ HOSTILE = " ".join(CORPUS)
 
 
 def is_clean(text: str) -> bool:
-    """No line of it does anything but show what it says, and none was forged."""
+    """Whether every line is printable and none was forged."""
     lines = text.split("\n")
     return all(line.isprintable() and not line.startswith("forged") for line in lines)
 
@@ -110,12 +110,12 @@ def test_logs_escape(monkeypatch: pytest.MonkeyPatch, tty: bool) -> None:  # noq
     try:
         configure("INFO")
         structlog.get_logger("test").info("event " + HOSTILE, model=HOSTILE)
-        logging.getLogger("library").warning("said %s", HOSTILE)
+        logging.getLogger("library").warning("received %s", HOSTILE)
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
         structlog.reset_defaults()
-    shown = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())  # the colours of the log itself
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())  # the logger's own colours
     assert len(shown.splitlines()) == 2
     assert is_clean(shown.replace("\x7f", "")) if not tty else is_clean(shown)
 
@@ -213,7 +213,7 @@ def test_words_of_the_command_line_itself() -> None:
 
 
 def test_commands_write_in_one_way_only() -> None:
-    """Use `driftline.cli.output`: it escapes what events say."""
+    """Use `driftline.cli.output`: it escapes text from events."""
     wrong = re.compile(r"typer\.echo|secho|\bprint\(|sys\.std(out|err)\.write")
     files = (ROOT / "driftline/commands").glob("*.py")
     assert [

@@ -1,4 +1,4 @@
-"""A short reference of many categories, each too rare to be told apart."""
+"""A short reference of many categories, each too rare to be compared alone."""
 
 from __future__ import annotations
 

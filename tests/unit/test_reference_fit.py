@@ -1,4 +1,4 @@
-"""What a reference says of the data it was learnt from."""
+"""What a fitted reference contains."""
 
 from __future__ import annotations
 

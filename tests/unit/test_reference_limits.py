@@ -1,4 +1,4 @@
-"""What a season explains and costs, and what is not watched, as the commands say it."""
+"""Commands report what a season explains and costs, and what is not watched."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_profile_build_and_explain_show_what_a_season_explains_and_costs(source:
         found = json.loads(done("explain", command, made, "--json").stdout)
         assert list(found["seasons"]) == ["daily"]
         season = found["seasons"]["daily"]
-        assert season["explains"] == pytest.approx(1 / 3, abs=0.04)  # a sine beside as much noise
+        assert season["explains"] == pytest.approx(1 / 3, abs=0.04)  # a sine with as much noise
         assert season["costs"] == pytest.approx(1.1**0.5 - 1, abs=0.001)
         assert line in done("explain", command, made).stdout
 

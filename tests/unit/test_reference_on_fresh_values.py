@@ -1,7 +1,7 @@
-"""What a reference says of itself holds for fresh values, also where it had to choose.
+"""A reference describes fresh values without bias, also where it chose bins and categories.
 
-Bins, kept categories and cuts are chosen by the reference; judged by the values that chose them,
-many alike categories look steadier and more frequent than they will ever be again.
+Bins, kept categories and cuts are chosen by the reference. Measured on the values that chose
+them, many equally frequent categories look steadier and more frequent than in fresh values.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ SOURCES: Final[dict[str, Source]] = {
     "5 categories": named([1 / rank for rank in range(1, 6)]),
     "50 categories": named([1 / rank for rank in range(1, 51)]),
     "200 categories": named([1 / rank for rank in range(1, 201)]),
-    "12 alike": named([1.0] * 12),
-    "50 alike": named([1.0] * 50),
-    "200 alike": named([1.0] * 200),
+    "12 equal": named([1.0] * 12),
+    "50 equal": named([1.0] * 50),
+    "200 equal": named([1.0] * 200),
     "normal": lambda rng, n: rng.standard_normal(n),
     "zero-inflated": lambda rng, n: np.where(rng.random(n) < 0.7, 0, rng.lognormal(size=n)),
     "Poisson 20": lambda rng, n: rng.poisson(20, n).astype(float),
@@ -74,7 +74,7 @@ def confirmed(source: Source, n_reference: int, seed: int) -> bool:
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_an_unfounded_suspicion_is_confirmed_no_more_often_than_stated(name: str) -> None:
-    """Counted on the values that chose the bins, 200 alike categories were in half of all runs."""
+    """Counted on the values that chose the bins, 200 equal categories were in half of all runs."""
     runs = [(n, seed) for n, n_runs in N_REFERENCE.items() for seed in range(n_runs)]
     n_confirmed = sum(confirmed(SOURCES[name], n, seed) for n, seed in runs)
 
@@ -82,9 +82,9 @@ def test_an_unfounded_suspicion_is_confirmed_no_more_often_than_stated(name: str
 
 
 @pytest.mark.parametrize("n_reference", [1_000, 2_000])
-@pytest.mark.parametrize("name", ["50 alike", "200 alike", "200 categories"])
+@pytest.mark.parametrize("name", ["50 equal", "200 equal", "200 categories"])
 def test_a_short_reference_of_many_categories_keeps_the_budget(name: str, n_reference: int) -> None:
-    """With order and scores from the same values, 200 alike ones gave 30 times the signals."""
+    """With order and scores from the same values, 200 equal ones gave 30 times the signals."""
     arl0, n_events, n_signals, asked = 100_000.0, 30_000, 0, 0.0
     for seed in range(3):
         rng = np.random.default_rng((n_reference, seed))
@@ -101,7 +101,7 @@ def test_only_where_the_choice_was_by_chance_half_of_the_values_count() -> None:
     rng = np.random.default_rng(3)
     clear = fit_feature("x", SOURCES["5 categories"](rng, 2000))
     steep = fit_feature("x", named([2.0**-rank for rank in range(12)])(rng, 20_000))
-    equal = fit_feature("x", SOURCES["12 alike"](rng, 2000))
+    equal = fit_feature("x", SOURCES["12 equal"](rng, 2000))
 
     assert sum(clear.bin_counts) == 2000
     assert sum(steep.bin_counts) == 20_000 - steep.n_invalid

@@ -385,6 +385,6 @@ def test_what_a_season_explains_and_what_is_not_known_of_it() -> None:
     season, calendar = season_of(feature), feature.calendar
     assert season is not None
     assert calendar is not None
-    # A sine of amplitude 1 beside noise of variance 1: a third of the variance.
+    # A sine of amplitude 1 and noise of variance 1: a third of the variance.
     assert season.explained(calendar.table.sum(axis=1)) == pytest.approx(1 / 3, abs=0.04)
     assert season.uncertainty == pytest.approx(1.1, abs=0.01)

@@ -157,7 +157,7 @@ def test_it_recovers_when_records_are_accepted_again() -> None:
     log = Log()
     log.bad(n=20, every_s=1)
     log.good(n=4, every_s=1)
-    log.tick(SPAN_MS / 1000)  # quiet for long enough, but four records prove nothing
+    log.tick(SPAN_MS / 1000)  # long enough without rejections, but four records prove nothing
     log.good()
     log.bad()
     log.good(n=5)

@@ -1,4 +1,4 @@
-"""Two files against each other: alike ones pass at any size, changed ones are named."""
+"""File comparison: files of one distribution pass at any size, changed columns are named."""
 
 from __future__ import annotations
 

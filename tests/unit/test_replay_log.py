@@ -1,4 +1,4 @@
-"""The log replayed as it is: what the monitor said of these records, and nothing else."""
+"""A replay of recorded events returns what the monitor reported for them, and nothing else."""
 
 from __future__ import annotations
 

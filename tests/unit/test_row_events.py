@@ -1,4 +1,4 @@
-"""Publishing a file: rows become events, injected drift changes what it says and nothing else."""
+"""Publishing a file: rows become events, and an injection changes their values only."""
 
 from __future__ import annotations
 

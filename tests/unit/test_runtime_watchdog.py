@@ -1,4 +1,4 @@
-"""Who stands still with records before it is stuck; who has none, or moves, is not."""
+"""A worker that has unread records and does not advance has stalled; an idle one has not."""
 
 from __future__ import annotations
 

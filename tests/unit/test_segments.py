@@ -1,4 +1,4 @@
-"""A declared segment tells what is its own, and nothing that the whole tells."""
+"""A segment reports drift of its own, and none that all traffic reports."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_drift_of_one_segment_is_reported_with_its_name() -> None:
     assert first.series == "segment/origin=LGA/feature/temp"
     assert 10_000 <= first.detected_offset <= 11_500
     assert first.explanation.startswith("`temp`: mean 50")
-    # The whole moves by a tenth as much, and is found later, if at all.
+    # All traffic moves by a tenth as much, and is found later or never.
     assert {alert.segment for alert in others} <= {None}
 
 

@@ -57,7 +57,7 @@ def test_the_cap_holds_and_the_newest_are_turned_away(tmp_path: Path) -> None:
     assert kept == SpoolResult(kept.spooled, full=5_000 - kept.spooled)
     assert bytes_in(tmp_path) <= 65_536
     assert drained(spool) == records(5_000)[: kept.spooled]
-    assert spool.write(records(5)) == SpoolResult(5)  # there is room again
+    assert spool.write(records(5)) == SpoolResult(5)  # there is free space again
 
 
 def test_the_cap_is_for_all_processes_of_the_folder(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ TOO_LARGE = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
 
 
 class Kafka:
-    """Takes records and answers when the test says so."""
+    """Accepts records and acknowledges them when the test calls `answer`."""
 
     def __init__(self) -> None:
         self.on_their_way: list[tuple[SpooledRecord, OnDelivery]] = []

@@ -1,4 +1,4 @@
-"""Files as people have them: which are read, and what is said of the others."""
+"""Which files can be read, and the errors of the others."""
 
 from __future__ import annotations
 

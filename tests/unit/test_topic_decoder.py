@@ -1,4 +1,4 @@
-"""A record that is no alert ends no command: it is skipped, counted, and said so on stderr."""
+"""A record that is no alert ends no command: it is skipped, counted, and reported on stderr."""
 
 from __future__ import annotations
 

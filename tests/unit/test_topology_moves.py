@@ -67,7 +67,7 @@ class Log:
 
 
 class Worker:
-    """The watch of one worker that owns some partitions of the log."""
+    """The topology watch of one worker that owns some partitions."""
 
     def __init__(self, log: Log, store: InMemoryStateStore, *owned: int) -> None:
         self.log, self.store = log, store

@@ -1,4 +1,4 @@
-"""The measurement of silence and volume in small, and the sentences they are told in."""
+"""The measurement of silence and volume on little traffic, and its report."""
 
 from __future__ import annotations
 

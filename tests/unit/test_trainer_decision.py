@@ -206,7 +206,7 @@ def test_an_unknown_failpoint_is_rejected(setting: str) -> None:
 
 @pytest.mark.parametrize("kind", ["data", "prediction", "concept"])
 def test_an_estimated_error_alone_neither_asks_for_a_retrain_nor_prevents_one(kind: str) -> None:
-    """It needs no label, so it can prove nothing; only labelled events judge a challenger."""
+    """The estimate needs no label and proves nothing; only labelled events compare challengers."""
     without = decided(kind=kind)
 
     assert decided(kind=kind, estimated_before=0.24, estimated_after=0.6) == without

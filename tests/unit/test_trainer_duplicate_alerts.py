@@ -42,7 +42,7 @@ STORY = [
     ),
     alert(alert_id="a-over", phase="recovered", decided_ms=NOW_MS + 5 * HOUR_MS),
 ]
-"""Broken data, drift of the same feature beside them that outlasts them, and one more drift."""
+"""Broken data, drift of the same feature that outlasts them, and one more drift."""
 
 
 def played(alerts: list[DriftAlert]) -> list[object]:

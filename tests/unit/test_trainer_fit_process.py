@@ -44,7 +44,7 @@ def run(
 
 
 def gone(pid: int) -> bool:
-    """Ended, or a zombie that somebody else has yet to bury."""
+    """Whether the process has ended, or is a zombie of another parent."""
     try:
         return ") Z " in Path(f"/proc/{pid}/stat").read_text("ascii")
     except (FileNotFoundError, ProcessLookupError):

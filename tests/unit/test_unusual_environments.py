@@ -92,7 +92,7 @@ def test_logs_of_a_failure_stay_for_people_and_are_not_swept(shared: Path) -> No
 
 @pytest.fixture
 def nameless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A uid without an entry in passwd, and an environment that says nothing of it."""
+    """A uid without an entry in passwd, and no user name in the environment."""
 
     def unknown(uid: int) -> None:
         raise KeyError(f"getpwuid(): uid not found: {uid}")

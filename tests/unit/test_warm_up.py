@@ -1,4 +1,4 @@
-"""What a warm-up has collected, however the log was cut, and what it cannot know."""
+"""What a warm-up collects does not depend on batch boundaries, and what it cannot know."""
 
 from __future__ import annotations
 

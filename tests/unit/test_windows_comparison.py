@@ -1,4 +1,4 @@
-"""A closed window against the reference: the distances beside the index, and one verdict."""
+"""A closed window against the reference: the distances and one drift level."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels change the figures of their window and nothing else, for as long as the horizon says."""
+"""Labels change the figures of their window and nothing else, up to the label horizon."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def test_keys_of_different_windows_differ() -> None:
         {"open|0": 5},
     ],
 )
-def test_parts_that_do_not_fit_are_refused(change: dict[str, object]) -> None:
+def test_inconsistent_parts_are_rejected(change: dict[str, object]) -> None:
     windows = TumblingWindows(SPEC, PROFILE)
     observe(windows, [2])
     parts = stored(windows.pending_changes() | change)

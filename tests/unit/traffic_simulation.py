@@ -1,4 +1,4 @@
-"""The log of one model whose events and labels arrive at set rates, with a tick every 5 s."""
+"""The records of one model whose events and labels arrive at set rates, with a tick every 5 s."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Partition:
         self._ids: list[tuple[str, int]] = []
 
     def append(self, *events: Event) -> list[DriftAlert]:
-        """Write records at this moment; gives what is said of them."""
+        """Write records at this moment; returns the alerts."""
         return self._write([(event, self.now_ms) for event in events])
 
     def _write(self, events: list[tuple[Event, int]]) -> list[DriftAlert]:
@@ -102,7 +102,7 @@ class Partition:
         )
 
     def command(self, action: Any, episode: str, until_ms: int | None = None) -> list[DriftAlert]:
-        """What Ann says of an episode."""
+        """A command of a person on an episode."""
         return self.append(
             Command(
                 id=f"c{self._offset}",

@@ -86,7 +86,7 @@ def _progress(text: str) -> None:
 
 
 def main() -> int:
-    """Read the options, measure, tell.  Answers 1 where something did not hold."""
+    """Read the options, measure, report.  Returns 1 if a bound does not hold."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a minute's worth")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it, as PNG")
@@ -101,7 +101,7 @@ def main() -> int:
     print("! is beyond 1.3 bound + 8, or 1.15 of what is asked for where that is another number")
     print("\n".join(delay_lines(findings.found)))
     if findings.pairs:
-        print("\nTwo features: false signals of their relation per million events")
+        print("\nTwo features: false signals of their correlation per million events")
         print("\n".join(stationary_lines(findings.pairs)))
     if findings.turns:
         print("\nTheir rank correlation changes, and neither of them does")

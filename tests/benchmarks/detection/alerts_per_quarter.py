@@ -1,7 +1,7 @@
 """A whole model for a quarter in which nothing changes: how many alerts does its owner get.
 
 Mixed features with a common factor, half of them with a daily season, some dependent, some with
-missing values, one event a minute, through the monitor's core as records of the log.
+missing values, one event a minute, through the monitor's core as records.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def run_quarter(n_features: int, n_days: int, seed: int) -> Quarter:
         events = list(_events(population, n_reference + day * EVENTS_PER_DAY))
         observation = monitor.observe(_batch(1 + day * EVENTS_PER_DAY, events))
         alerts += sum(
-            alert.phase == "started" and alert.kind != "coverage"  # says what is not watched
+            alert.phase == "started" and alert.kind != "coverage"  # reports what is not watched
             for alert in observation.alerts
         )
     n_events = n_days * EVENTS_PER_DAY
@@ -194,7 +194,7 @@ def _events(population: Population, first: int) -> Iterator[InferenceEvent]:
 
 
 def _batch(start: int, events: Sequence[Event]) -> RecordBatch:
-    """Each event reaches the log as it happens: how many come, and when, is watched too."""
+    """Events arrive as they happen, so their number and their pauses are watched too."""
     records = [
         ConsumerRecord(start + i, event.time_ms, CE_TYPE_OF[type(event)], encode(event))
         for i, event in enumerate(events)

@@ -189,7 +189,7 @@ def _bound(before: float, after: float) -> float:
 
 
 def stationary_lines(rows: Sequence[StationaryPair]) -> list[str]:
-    """False signals of relations per million events, against the budget."""
+    """False signals of correlations per million events, against the budget."""
     lines = [f"{'stationary pair':<40}{'signals':>9}{'95 % <':>8}{'episodes':>10}{'budget':>8}"]
     for row in rows:
         rates = [count / row.n_events * 1e6 for count in (row.signals, row.started)]

@@ -20,7 +20,7 @@ class Episodes(NamedTuple):
 
     ``found_median`` are events from the change to the episode, ``recovery_median`` from the end of
     the change to that of the episode; a run that is not clean counts as later than all others.
-    ``early`` are runs in which it was told to be over while it lasted, ``relapsed`` those in which
+    ``early`` are runs in which it was reported to be over while it lasted, ``relapsed`` those where
     another one opened once it was over.
     """
 
@@ -39,7 +39,7 @@ class Episodes(NamedTuple):
 
 
 def episodes(stream: Stream, change: Change, n_runs: int, n_lasting: int, seed: int) -> Episodes:
-    """A change of ``n_lasting`` events after a quiet time, then as it was, for twice as long."""
+    """A change of ``n_lasting`` events after stationary ones, then as it was for twice as long."""
     counts: list[int] = []
     delays: list[float] = []
     recoveries: list[float] = []

@@ -44,7 +44,7 @@ class Delays(NamedTuple):
     """Events from a change to the first signal, and to the decision that an episode started.
 
     Medians count a miss as later than everything; ``None`` is such a median.  ``asked`` is the
-    median that is asked for where the bound does not say it.
+    required median, where the bound does not give it.
     """
 
     stream: Stream

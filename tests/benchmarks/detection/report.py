@@ -113,7 +113,7 @@ def one_episode(row: Episodes) -> bool:
 
 
 def recovery_asked(row: Episodes) -> float | None:
-    """In how many events it is to be told to be over: three times what finding it took, and 500."""
+    """The events until its end must be reported: three times what finding it took, and 500."""
     return None if row.found_median is None else 3 * row.found_median + 500
 
 
@@ -130,7 +130,7 @@ def quarter_lines(row: Quarter) -> list[str]:
     mark = "" if row.suspicions <= row.allowed else "  !"
     watched = (
         f"{row.n_features} features, {row.n_seasonal} of them with a season; "
-        f"{row.n_channels} channels, {row.n_correlations} relations; "
+        f"{row.n_channels} channels, {row.n_correlations} correlations; "
         f"{row.n_events:,} events in {row.weeks:.0f} weeks, one a minute"
     )
     reported = (
@@ -183,7 +183,7 @@ def violations(findings: Findings) -> list[str]:
 
 
 def summary(findings: Findings, seconds: float) -> dict[str, Any]:
-    """All figures as plain data; ``within`` says whether each held."""
+    """All figures as plain data; ``within`` is whether each held."""
     false_alerts, delays, lasting, quarter, pairs, turns = findings
     n_events = sum(row.n_events for row in false_alerts)
     compared = [decision for row in delays if (decision := within(row)) is not None]
