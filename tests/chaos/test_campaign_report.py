@@ -61,7 +61,7 @@ def test_the_last_line_is_json() -> None:
     }
 
 
-def test_a_worker_that_ends_by_itself_is_wrong_whatever_else_is_right() -> None:
+def test_a_worker_that_ends_by_itself_is_a_failure() -> None:
     assert [run.wrong for run in RUNS] == [0, 1, 2, 1]
 
 

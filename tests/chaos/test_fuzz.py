@@ -53,7 +53,7 @@ def fuzzed(n_records: int) -> list[ConsumerRecord]:
     return records[:n_records]
 
 
-def test_whatever_comes_every_record_is_counted_once() -> None:
+def test_every_record_is_counted_once() -> None:
     records = fuzzed(N_RECORDS)
     fold = FOLDS.new("log", 0)
     rejected = 0

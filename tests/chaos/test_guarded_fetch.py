@@ -151,7 +151,9 @@ def test_a_slow_batch_that_is_given_up_repeatedly_is_not_poison() -> None:
         AttemptMarker(99, 2, decompressing=True),
     ],
 )
-def test_what_kills_is_skipped_whatever_word_was_left_before(before: AttemptMarker | None) -> None:
+def test_a_crashing_batch_is_skipped_with_any_attempt_marker_before(
+    before: AttemptMarker | None,
+) -> None:
     async def play() -> None:
         bomb = Packed(10, 99)
         store, log = InMemoryStateStore(), Log({0: [Packed(0, 9), bomb, Packed(100, 120)]})

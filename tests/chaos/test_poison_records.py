@@ -117,7 +117,7 @@ def test_unreadable_records_are_rejected_and_counted_in_bounded_memory(
     assert_undisturbed(harness)
 
 
-def test_what_cannot_be_unpacked_is_skipped_by_reference(harness: MonitorHarness) -> None:
+def test_a_batch_too_large_to_decompress_is_skipped_by_reference(harness: MonitorHarness) -> None:
     """More than 100 MB are too much for librdkafka, which would try again for ever."""
     monitor = harness.start()
     log: list[Event | bytes] = list(log_of(MODELS[0], 1, 600))

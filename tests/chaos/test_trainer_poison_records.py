@@ -57,7 +57,7 @@ def recorded(harness: TrainerHarness, number: int, step: str) -> RetrainEvent:
 
 
 @pytest.mark.long
-def test_what_does_not_unpack_is_passed_over(harness: TrainerHarness) -> None:
+def test_a_batch_that_does_not_decompress_is_skipped(harness: TrainerHarness) -> None:
     harness.publish(N_BEFORE, turned=False)
     harness.publish(N_AFTER // 2, turned=True)
     partition = write(harness, b"b" * UNREADABLE_BYTES, "zstd")

@@ -177,7 +177,7 @@ def test_one_artifact_may_be_several_versions(opened: OpenRegistry, model: str) 
     assert opened.registry.artifact(stored[0].artifact_sha256) == artifact.dump(fitted)
 
 
-def test_what_is_not_stored_is_an_error_that_names_it(opened: OpenRegistry, model: str) -> None:
+def test_an_unknown_version_is_an_error_that_names_it(opened: OpenRegistry, model: str) -> None:
     registry = opened.registry
 
     assert registry.versions(model) == []

@@ -48,7 +48,7 @@ def turned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_driftline_repairs_a_model_whose_concept_turned(turned: Path) -> None:
+def test_driftline_repairs_a_model_after_concept_drift(turned: Path) -> None:
     options = ("--time", "at", "--label", "y", "--factory", "backtest_factories:logistic")
 
     found = result_of(
@@ -152,7 +152,7 @@ def test_numbers_have_an_absolute_error_and_the_picture_is_written(tmp_path: Pat
         (("--label", "at", "--factory", "backtest_factories:linear"), "cannot be fitted"),
     ],
 )
-def test_what_cannot_work_ends_with_a_sentence(
+def test_a_backtest_that_cannot_run_ends_with_a_message(
     turned: Path, options: tuple[str, ...], sentence: str
 ) -> None:
     done = run(turned, *options)

@@ -52,7 +52,7 @@ def test_the_budget_is_shared_by_all_detectors_of_the_model(source: Path) -> Non
     assert blocks["drag"] > blocks["free"]
 
 
-def test_what_depends_on_itself_shows_less_and_a_day_more_than_an_hour(source: Path) -> None:
+def test_detectable_effects_grow_with_autocorrelation_and_shrink_with_time(source: Path) -> None:
     features = {
         one["series"]: one for one in reported("power", source, "--rate", "900")["features"]
     }

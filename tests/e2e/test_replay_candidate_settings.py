@@ -21,7 +21,7 @@ def test_a_looser_budget_is_compared_with_the_live_one(source: Path, tmp_path: P
     assert (summary["episodes"], summary["would_not_have_fired"]) == (0, 1)
 
 
-def test_what_is_tried_lies_over_the_live_settings(
+def test_candidate_settings_override_the_live_ones(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether they are live by a file or by the environment; nothing else differs."""

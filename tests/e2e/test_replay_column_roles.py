@@ -60,7 +60,7 @@ def episodes(*arguments: object) -> list[dict[str, Any]]:
         ({0: "a", 1: "b"}, "b"),
     ],
 )
-def test_a_named_positive_label_gives_what_0_and_1_give(
+def test_a_named_positive_label_equals_labels_0_and_1(
     file: Path, words: dict[int, Any], positive: str
 ) -> None:
     plain = frame()

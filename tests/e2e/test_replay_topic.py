@@ -82,7 +82,7 @@ def test_a_topic_gives_the_result_of_a_file_of_its_rows(
     replayed(str(file), "--from", "7", code=2)
 
 
-def test_the_reference_is_what_the_version_was_announced_with(
+def test_the_reference_is_the_announced_profile_of_the_version(
     harness: MonitorHarness, tmp_path: Path
 ) -> None:
     """All events are replayed, segments included; a new feature is reported, as live."""

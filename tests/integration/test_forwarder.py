@@ -219,7 +219,7 @@ def test_two_forwarders_of_a_source_each_read_all_of_it(warehouse: Warehouse) ->
         assert (code, json.loads(reported)) == (0, {"events": 2, "rejected": 0})
 
 
-def test_what_is_larger_than_any_log_takes_is_a_dead_letter(warehouse: Warehouse) -> None:
+def test_an_event_above_the_size_limit_is_a_dead_letter(warehouse: Warehouse) -> None:
     huge = label("huge", "x" * MAX_EVENT_BYTES)
     doubled = label("y" * (MAX_EVENT_BYTES * 2 // 3))  # its id is a header of the record, too
     warehouse.write([label("a"), huge, doubled, label("b")])
@@ -233,7 +233,7 @@ def test_what_is_larger_than_any_log_takes_is_a_dead_letter(warehouse: Warehouse
     assert "at most 8,000,000 are accepted" in found[len(huge)].detail
 
 
-def test_what_the_topic_takes_not_is_a_dead_letter_and_nothing_that_shared_its_batch(
+def test_a_record_too_large_for_the_topic_is_a_dead_letter_without_its_batch(
     kafka_broker: str,
 ) -> None:
     warehouse = Warehouse(kafka_broker, {"max.message.bytes": "10000"})

@@ -230,7 +230,7 @@ def test_an_outage_is_reported_and_loses_nothing(trainer: Trainer, line: Proxy) 
     assert trainer.published() == {"champion": "2"}
 
 
-def test_what_a_crash_left_is_continued_and_a_lost_answer_makes_no_second_version(
+def test_a_crashed_publication_continues_and_a_lost_reply_makes_no_second_version(
     trainer: Trainer,
 ) -> None:
     manifest, registry = trainer.store("2"), trainer.mlflow

@@ -114,7 +114,7 @@ def test_the_rows_of_the_first_version_are_kept_for_later_ones(shell: Shell) -> 
     assert training["trained"]["rows"] == 600
 
 
-def test_what_is_no_artifact_no_profile_or_no_factory_is_named_with_a_fix(
+def test_an_invalid_artifact_profile_or_factory_is_reported_with_a_fix(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(HERE)

@@ -109,9 +109,7 @@ def test_the_digest_is_sent_once_a_day_and_holds_what_has_no_message(
     assert "churn" in posted.body["message"]
 
 
-def test_a_new_target_gets_what_is_open_and_nothing_that_has_ended(
-    tmp_path: Path, sink: HttpSink
-) -> None:
+def test_a_new_target_gets_open_subjects_and_no_ended_ones(tmp_path: Path, sink: HttpSink) -> None:
     now_ms = time.time_ns() // 1_000_000
     over = started("old", model="past"), ended("old", model="past")
     stored(tmp_path, recent("age"), *over)

@@ -51,7 +51,7 @@ def check(url: str) -> None:
     asyncio.run(ask())
 
 
-def test_who_has_the_password_gets_in(secured: str) -> None:
+def test_a_client_with_the_password_connects(secured: str) -> None:
     check(with_password(secured, SECRET))
 
 

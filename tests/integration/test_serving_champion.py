@@ -184,7 +184,7 @@ def test_a_restart_takes_the_champion_and_none_before_it(world: World) -> None:
         assert (model.n_swaps, model.n_failures) == (1, 0)
 
 
-def test_what_is_no_announcement_changes_nothing(world: World) -> None:
+def test_an_invalid_announcement_changes_nothing(world: World) -> None:
     first = world.store("1")
     world.promote("1", first)
     with world.champion() as model:

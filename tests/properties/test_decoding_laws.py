@@ -133,7 +133,7 @@ KEYED_EVENTS = st.lists(
 
 
 @given(KEYED_EVENTS)
-def test_what_a_decoder_has_learned_changes_no_result(
+def test_the_cache_of_a_decoder_changes_no_result(
     rows: list[tuple[bytes | None, bytes | None, int]],
 ) -> None:
     learned = BatchDecoder(Limits())

@@ -145,7 +145,9 @@ class Scene:
 
 @settings(max_examples=examples(4))
 @given(st.integers(0, 1_000), st.sets(st.sampled_from(TROUBLES), min_size=1, max_size=3))
-def test_when_all_is_as_it_was_nothing_is_open(seed: int, troubles: set[str]) -> None:
+def test_after_the_return_to_the_reference_no_episode_is_open(
+    seed: int, troubles: set[str]
+) -> None:
     """What begins afterwards, by chance, is another matter: the budget allows for it."""
     scene = Scene(seed)
     scene.live(N_STATIONARY)

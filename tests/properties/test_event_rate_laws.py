@@ -25,7 +25,9 @@ def test_batches_that_come_evenly_have_their_rate_exactly(
 
 
 @given(TIMES, st.randoms(use_true_random=False))
-def test_it_is_positive_or_not_known_in_whatever_order(times: list[int], chance: object) -> None:
+def test_the_rate_is_positive_or_unknown_and_independent_of_order(
+    times: list[int], chance: object
+) -> None:
     shuffled = list(times)
     chance.shuffle(shuffled)  # type: ignore[attr-defined]
     rate = estimate_events_per_week(np.array(times, dtype=np.int64))

@@ -172,7 +172,7 @@ def test_a_population_of_two_decimals_that_moved_is_drift(shift: float, spread: 
     assert {d.check for d in reported(series, moved)} <= {"data"}
 
 
-def test_it_is_over_when_none_comes_any_more() -> None:
+def test_the_episode_ends_when_no_such_value_occurs_any_more() -> None:
     rng = np.random.default_rng(1)
     series = watched(rng.normal(50, 10, 5_000))
     values = rng.normal(50, 10, 6_000)
@@ -183,7 +183,7 @@ def test_it_is_over_when_none_comes_any_more() -> None:
 
 
 @pytest.mark.parametrize("share", [0.3, 0.04, 0.005])
-def test_it_is_one_episode_as_long_as_they_come(share: float) -> None:
+def test_out_of_range_values_are_one_episode_while_they_occur(share: float) -> None:
     phases = []
     for seed in range(10):
         rng = np.random.default_rng(seed)
@@ -216,7 +216,7 @@ def test_drift_next_to_out_of_range_values_is_measured_on_the_others() -> None:
     assert {d.check for d in both} == {"range", "data"}
 
 
-def test_what_a_wider_population_puts_outside_is_no_finding_of_its_own() -> None:
+def test_values_out_of_range_by_a_wider_distribution_are_no_finding_of_their_own() -> None:
     wider = []
     for seed in range(12):
         rng = np.random.default_rng(seed)

@@ -52,7 +52,9 @@ def reference(kind: str) -> FeatureReference:
 @pytest.mark.parametrize("kind", KINDS)
 @law
 @given(column=st.lists(anything, max_size=20))
-def test_whatever_is_sent_is_valid_or_not_and_stays_in_range(kind: str, column: list[Any]) -> None:
+def test_every_value_is_valid_or_invalid_and_its_index_in_range(
+    kind: str, column: list[Any]
+) -> None:
     result = transform(kind).apply(column)
 
     assert len(result.valid) == len(column)

@@ -50,13 +50,13 @@ def is_subsequence(some: Sequence[SpooledRecord], of: Sequence[SpooledRecord]) -
 
 
 @given(RECORDS)
-def test_what_was_written_is_read_in_order(records: list[SpooledRecord]) -> None:
+def test_records_are_read_in_the_order_they_were_written(records: list[SpooledRecord]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         assert read(written(folder, records)) == records
 
 
 @given(RECORDS, st.data())
-def test_whatever_is_overwritten_only_what_was_written_is_read(
+def test_a_damaged_file_returns_only_written_records(
     records: list[SpooledRecord], data: st.DataObject
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -135,7 +135,7 @@ def reasons(monitor: PartitionMonitor) -> dict[str, int]:
 
 @law
 @given(seed=seeds, cuts=some_cuts)
-def test_no_cut_and_no_restart_changes_who_has_a_place(seed: int, cuts: list[int]) -> None:
+def test_version_retention_does_not_depend_on_cuts_or_restarts(seed: int, cuts: list[int]) -> None:
     records = log_of(seed)
     cuts = [cut % len(records) for cut in cuts]
 

@@ -80,7 +80,7 @@ def _log(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_log")
-def test_what_was_changed_by_whom_and_when() -> None:
+def test_audit_lists_changes_with_user_and_time() -> None:
     done = CliRunner().invoke(app, ["audit", "fraud", "--json"])
     assert done.exit_code == 0, done.output
     found = [json.loads(line) for line in done.stdout.splitlines()]

@@ -82,7 +82,7 @@ def test_events_arrive_as_they_were_in_few_records(mock_broker: str) -> None:
     assert log.counters().delivered == 1_200
 
 
-def test_what_fits_no_column_is_sent_alone(mock_broker: str) -> None:
+def test_a_value_that_fits_no_column_is_sent_as_a_single_event(mock_broker: str) -> None:
     with logger_on(mock_broker) as log:
         log.log(features={"a": 1.0}, prediction=0.5, id="number")
         log.log(features={"a": "one"}, prediction=0.5, id="text")

@@ -45,7 +45,7 @@ def profile(events_per_week: float | None = None) -> ReferenceProfile:
 
 
 @given(ALERTS, WEEKS, RATES)
-def test_it_is_the_budget_per_events_of_so_many_weeks(
+def test_a_budget_per_week_equals_one_per_the_events_of_that_time(
     alerts: float, weeks: float, rate: float
 ) -> None:
     per_week = Budget(alerts, per_weeks=weeks)
@@ -127,7 +127,7 @@ def test_an_invalid_budget_is_an_error_with_a_fix(stated: dict[str, object], why
         Settings(budget=stated).monitor_spec()
 
 
-def test_it_is_stated_in_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_budget_per_week_can_be_set_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRIFTLINE_BUDGET__PER_WEEKS", "0.5")
 
     assert Settings().monitor_spec().budget == Budget(per_weeks=0.5)

@@ -44,7 +44,7 @@ def test_a_producer_whose_clock_is_off_is_named(behind_ms: int, expected: str) -
         events("/few", HOUR_MS, MIN_EVENTS - 1),
     ],
 )
-def test_what_is_no_wrong_clock_is_not_taken_for_one(sample: list[TimestampedEvent]) -> None:
+def test_plausible_times_are_no_clock_skew(sample: list[TimestampedEvent]) -> None:
     assert [each.level for each in check_clocks(sample, NOW_MS)] == ["ok"]
 
 

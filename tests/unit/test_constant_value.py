@@ -82,7 +82,7 @@ def test_a_run_begins_and_ends_at_its_values() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_where_the_values_are_cut_changes_nothing(seed: int) -> None:
+def test_results_do_not_depend_on_how_values_are_split(seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311
     values = ints(*(rng.choice([1, 1, 1, 1, 2]) for _ in range(400)))
     whole = ConstantValueRule(6)
@@ -103,7 +103,7 @@ def test_where_the_values_are_cut_changes_nothing(seed: int) -> None:
     assert watch.state == whole.state
 
 
-def test_the_limit_grows_with_what_the_reference_repeats() -> None:
+def test_the_limit_grows_with_the_repetitions_in_the_reference() -> None:
     assert run_limit(0.5, 1, 1e8) == 50
     assert run_limit(0.99, 400, 1e8) > 1_900
     assert run_limit(0.5, 1_000, 1e8) == 3_000

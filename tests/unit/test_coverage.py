@@ -182,7 +182,7 @@ def test_metrics_count_events_by_model_version_and_reason() -> None:
     assert 'driftline_coverage_ratio{model="second%20one",partition="0"} 0.0' in text
 
 
-def test_the_doctor_names_who_is_not_watched_and_spares_what_warms_up() -> None:
+def test_doctor_reports_versions_that_are_not_watched_unless_they_warm_up() -> None:
     fields = PartitionState(two_models().monitor, "driftline").changes()
     warms, blind = check_coverage(
         read_coverage(RedisHashes({partition_key("events", 0): fields}), "events", [0]).models

@@ -139,7 +139,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
     return taken
 
 
-def test_what_is_written_again_and_what_is_not_and_why(written: list[Record]) -> None:
+def test_requeue_writes_records_or_gives_the_reason(written: list[Record]) -> None:
     dry = json.loads(run("requeue", "--json").stdout)
     assert written == []
     assert dry["would_be_written"] == [f"{LOG}:0:0"]

@@ -79,7 +79,7 @@ def test_an_event_that_was_written_but_not_read_is_lost() -> None:
     assert count_missing(ALL, log_of(*FULL[:4], FULL[5]), DONE, 0, 0).never_written == 1
 
 
-def test_what_the_logger_dropped_is_lost_too() -> None:
+def test_events_that_the_logger_dropped_are_lost_too() -> None:
     written = ServerCounts(events=3, labels=2, acknowledged=4, dropped=1)
     assert count_missing(written, log_of(*FULL), DONE, 0, 0).never_written == 1
 

@@ -32,7 +32,7 @@ def test_a_label_never_comes_before_its_prediction(event_times: np.ndarray, dela
     assert all(position[row, False] < position[row, True] for row in range(len(event_times)))
 
 
-def test_what_is_due_is_all_up_to_now_and_never_less_than_before() -> None:
+def test_due_events_are_all_up_to_now_and_never_decrease() -> None:
     line = interleave(np.array([0, 10, 20], dtype=np.int64), 5)
     assert [line.due(0, now) for now in (-1.0, 0.0, 5.0, 14.9, 25.0)] == [0, 1, 2, 3, 6]
     assert line.due(4, 0.0) == 4

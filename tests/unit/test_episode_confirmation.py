@@ -148,7 +148,7 @@ def test_another_change_in_place_of_the_first_is_no_recovery() -> None:
     assert reopened <= 10
 
 
-def test_what_a_recovery_left_is_found_without_a_signal() -> None:
+def test_a_partial_recovery_is_found_without_a_signal() -> None:
     """A fifth of the events stay drifted: the detectors have adapted and raise no signal."""
     reopened = still_open = 0
     for seed in range(10):

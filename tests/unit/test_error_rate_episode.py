@@ -111,7 +111,7 @@ def test_a_loss_that_was_lower_and_is_higher_is_another_episode() -> None:
 
 
 @pytest.mark.parametrize("far", [0.0, 5.0, 60.0])
-def test_what_is_called_better_has_the_lowest_severity(far: float) -> None:
+def test_an_improved_error_has_the_lowest_severity(far: float) -> None:
     """Most absolute errors shrink; with ``far`` 2 % of them grow so much that the mean rises."""
     rng = np.random.default_rng(5)
     reference = np.abs(rng.normal(size=5_000))

@@ -115,7 +115,7 @@ def test_a_loss_that_the_predictions_explain_is_marked_as_explained() -> None:
 
 
 @pytest.mark.parametrize("name", ["+1 sd", "-1.5 sd", "x 0.5", "x 2"])
-def test_what_moves_with_the_inputs_does_not_contradict_the_estimate(name: str) -> None:
+def test_an_error_that_the_inputs_explain_does_not_contradict_the_estimate(name: str) -> None:
     assert not [alert for alert in reported(BY_NAME[name], n=10_000) if alert.channel == "residual"]
 
 
@@ -178,7 +178,7 @@ def maps(rng: np.random.Generator, n: int, sureness: float) -> tuple[list[Predic
     return predicted, names[truth].tolist()
 
 
-def test_of_several_classes_the_confidence_is_a_series_of_its_own() -> None:
+def test_the_confidence_of_several_classes_is_a_signal_of_its_own() -> None:
     """The classes themselves stay as frequent as they were."""
     rng = np.random.default_rng(3)
     predicted, truth = maps(rng, 5_000, 3.0)

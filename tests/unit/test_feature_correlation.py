@@ -216,7 +216,7 @@ def test_every_episode_ends_and_no_alert_repeats_for_any_cut() -> None:
     assert max(cut.levels().values()) == 0
 
 
-def test_to_resolve_a_feature_resolves_what_follows_from_it() -> None:
+def test_resolving_a_feature_resolves_its_correlations() -> None:
     rng = np.random.default_rng(16)
     watched = version_of(profile(pair(rng, N, 0.9)))
     alerts = watched.observe(batch_of(joined(pair(rng, 2_000, 0.9), turned(rng, 2_000, 2.0))))[1]

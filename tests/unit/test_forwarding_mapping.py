@@ -44,7 +44,7 @@ def test_a_label_has_its_prediction_s_id_and_a_time(at: object, time_ms: int) ->
     assert read(row, LABELS) == expected
 
 
-def test_what_is_nothing_else_is_a_feature_and_the_place_is_the_id() -> None:
+def test_remaining_fields_are_features_and_the_position_is_the_id() -> None:
     row = {"app": "m", "score": 0.25, "age": 3, "plan": None, "nested": {"a": 1}, "time_ms": 0}
 
     event = read(row, EVENTS)
@@ -209,7 +209,7 @@ def test_forwarders_that_write_other_events_share_no_group() -> None:
 
 
 @pytest.mark.parametrize("name", [[1], {"a": 1}, True, 1.5])
-def test_what_no_label_could_name_is_no_id_of_an_event(name: object) -> None:
+def test_an_event_id_that_no_label_can_have_is_rejected(name: object) -> None:
     with pytest.raises(RejectedRecord, match=r"request_id: the id must be a text or an integer"):
         read(
             {"app": "m", "score": 0.5, "request_id": name},

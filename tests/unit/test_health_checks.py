@@ -95,7 +95,7 @@ def test_copies_are_safe_and_one_broker_may_be_down(
     assert bool(found.fix) == (level == "warning")
 
 
-def test_a_broker_that_is_gone_is_named_with_what_lacks_it() -> None:
+def test_a_missing_broker_is_reported_with_the_affected_partitions() -> None:
     config = {"min.insync.replicas": "2"}
     one_gone = Copies(replicas=3, lacking=(0, 1), absent=(2,))
     no_leader = Copies(replicas=3, lacking=(0, 1), leaderless=(1,), absent=(2, 3))
@@ -345,7 +345,7 @@ def test_a_worker_that_went_is_not_among_the_living_and_is_forgotten_after_a_day
     assert expired(notes, NOW_MS) == [f"m{HEARTBEAT_RETENTION_MS + 1}"]
 
 
-def test_what_is_no_note_of_a_worker_is_passed_over() -> None:
+def test_an_invalid_heartbeat_is_skipped() -> None:
     note = WorkerHeartbeat(member="a", host="h1", pid=1, time_ms=5, partitions=[0])
 
     assert decode_heartbeats({"a": msgspec.json.encode(note), "b": b"{", "c": b"[]"}) == [note]

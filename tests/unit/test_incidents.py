@@ -54,7 +54,7 @@ def top(incident: Incident) -> str:
     return incident.causes[0].name
 
 
-def test_what_began_together_is_one_incident_and_what_began_later_another() -> None:
+def test_episodes_that_began_together_are_one_incident() -> None:
     alerts = [episode("a", 0), episode("b", 20), episode("c", 43), episode("d", 80)]
 
     first, second = incidents_of(alerts)
@@ -76,7 +76,7 @@ def test_models_have_incidents_of_their_own() -> None:
     assert len(incidents_of([episode("a", 0), episode("b", 0, model="n")])) == 2
 
 
-def test_it_is_over_when_all_of_it_is_and_comes_back_with_its_series() -> None:
+def test_an_incident_ends_with_its_last_episode_and_reopens_with_its_series() -> None:
     a, b = episode("a", 0), episode("b", 1)
     over = [later(a, "recovered", 100), later(b, "superseded", 200)]
 
@@ -156,7 +156,7 @@ def test_a_prediction_that_moves_alone_is_a_prediction_change() -> None:
     assert top(one) == "prediction_change"
 
 
-def test_what_begins_with_a_version_comes_from_it() -> None:
+def test_an_incident_after_a_deployment_is_attributed_to_it() -> None:
     deploys = {"m": {"1": START_MS - HOUR_MS}}
 
     (soon,) = incidents_of([episode("a", 0)], deploys=deploys)
@@ -269,7 +269,7 @@ def test_every_episode_is_in_one_incident_and_wider_windows_make_fewer(
 
 
 @given(stories(), st.integers(1, 4))
-def test_of_many_series_as_many_make_an_incident_as_are_asked_for(
+def test_an_incident_needs_the_minimum_number_of_series(
     alerts: list[DriftAlert], least: int
 ) -> None:
     asked = {i.incident_id for i in incidents_of(alerts, IncidentPolicy(min_series=least))}

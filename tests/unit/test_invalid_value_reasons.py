@@ -22,7 +22,9 @@ from tests.unit.test_feature_correlation import batch_of, profile, version_of
         (1e300, "`temp`: all values are out of range since 1 Jan 1970 00:"),
     ],
 )
-def test_what_is_wrong_in_all_events_is_named(sent: Value, explanation: str) -> None:
+def test_an_alert_gives_the_reason_why_all_values_are_invalid(
+    sent: Value, explanation: str
+) -> None:
     rng = np.random.default_rng(1)
     batch = batch_of({"temp": rng.standard_normal(4_000)})
     column: Sequence[Value] = [*batch.features.column("temp")[:2_000], *[sent] * 2_000]

@@ -43,7 +43,7 @@ def started(column: Column) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("stream", [Stream(), Stream("lognormal"), CATEGORIES])
 @pytest.mark.parametrize("change", HIDDEN)
-def test_values_that_go_missing_by_what_they_are_are_one_alert_of_quality(
+def test_values_missing_by_their_value_are_one_quality_alert(
     stream: Stream, change: Change
 ) -> None:
     rng, z = latent(1)

@@ -96,7 +96,7 @@ def test_an_unknown_field_of_the_core_is_named() -> None:
         ({"min_series": 0}, r"\[incidents\] .*>= 1 - at `\$.min_series`"),
     ],
 )
-def test_what_incidents_are_made_of_is_a_setting(given: dict[str, int], reported: str) -> None:
+def test_the_incident_policy_is_a_setting(given: dict[str, int], reported: str) -> None:
     settings = Settings(incidents={"min_series": "3", "window_ms": 3_600_000})
     assert settings.incident_policy() == IncidentPolicy(min_series=3, window_ms=3_600_000)
     with pytest.raises(InvalidSetting, match=reported):

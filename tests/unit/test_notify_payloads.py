@@ -43,7 +43,7 @@ def test_a_text_without_a_dashboard_has_no_link_and_the_end_is_marked() -> None:
     assert "http" not in text.body
 
 
-def test_what_to_do_and_who_acknowledged_are_in_the_text() -> None:
+def test_the_text_has_the_fix_and_the_user_who_acknowledged() -> None:
     body = text_of(a_subject(fix="start it", acknowledged_by="ana"), "update", "").body
 
     assert "To do: start it" in body

@@ -72,7 +72,7 @@ def test_a_message_that_can_be_replaced_follows_every_change_at_its_pace() -> No
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-def test_the_end_is_sent_once_to_who_wants_it(*, in_place: bool) -> None:
+def test_the_end_is_sent_once_to_targets_that_ask_for_it(*, in_place: bool) -> None:
     subject = a_subject()
     ended = closed(subject)
 
@@ -112,7 +112,7 @@ def test_an_end_that_replaces_a_message_does_not_wait() -> None:
     assert due(closed(a_subject()), sent, in_place=True, schedule=NIGHT) == "resolve"
 
 
-def test_what_is_in_the_digest_only_has_no_message_until_it_becomes_worse() -> None:
+def test_a_digest_subject_has_no_message_until_its_severity_rises() -> None:
     digest = Schedule(digest_minute=480, digest_below="high")
 
     assert due(a_subject(), schedule=digest) is None

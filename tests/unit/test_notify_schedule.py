@@ -57,7 +57,7 @@ def test_the_digest_is_at_the_same_local_time_after_the_clocks_change() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "22:00", "22-7", "24:00-07:00", "07:00-07:00", "x-y"])
-def test_what_is_no_part_of_a_day_is_an_error(text: str) -> None:
+def test_an_invalid_part_of_a_day_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"no part of a day|no time of the day|same time"):
         DailySpan.parse(text)
 

@@ -138,7 +138,7 @@ def test_records_that_are_no_alerts_are_named_and_drills_are_left_out() -> None:
         assert isinstance(stored_record_of(record_of(body)), Unreadable)
 
 
-def test_what_is_forgotten_takes_its_records_with_it() -> None:
+def test_a_forgotten_subject_removes_its_records() -> None:
     history = AlertHistory(POLICY, {})
     history.add(stored(started("a", 0), started("z", 20 * 24)))
     history.regroup()

@@ -81,7 +81,7 @@ def test_a_snooze_suppresses_and_counts_and_ends_with_a_report() -> None:
     assert reported[0].suppressed == 1
 
 
-def test_a_snooze_covers_what_its_series_opens_next_but_no_other_series() -> None:
+def test_a_snooze_covers_the_next_episode_of_its_series_and_no_other() -> None:
     register = open_register()
     register.snooze(command("snooze", until_ms=50_000), AT_20)
     reported = process(

@@ -117,7 +117,7 @@ def test_events_wait_for_the_reference_and_are_no_reference_themselves() -> None
     assert new.alerts
 
 
-def test_what_has_no_reference_anywhere_warms_up_after_a_minute() -> None:
+def test_a_version_without_any_reference_warms_up_after_a_minute() -> None:
     new = Partition(2)
     new.write(GROWN, *events(1_000))
 
@@ -201,7 +201,7 @@ def test_only_a_higher_generation_is_news() -> None:
     assert placement.latest.before == (2, {})
 
 
-def test_what_cannot_be_true_is_a_dead_letter() -> None:
+def test_an_impossible_topology_is_a_dead_letter() -> None:
     new = Partition(2)
     new.write(Topology(id="t", time_ms=0, generation=1, partitions=2))
 

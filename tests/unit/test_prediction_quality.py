@@ -166,7 +166,7 @@ def test_a_missing_output_is_quality() -> None:
         ([], []),
     ],
 )
-def test_what_several_outputs_are(predictions: list[Any], names: list[str]) -> None:
+def test_the_names_of_several_outputs(predictions: list[Any], names: list[str]) -> None:
     assert output_names(predictions) == names
 
 
@@ -190,7 +190,7 @@ def odd(rng: random.Random, i: int) -> Any:
 
 @given(st.lists(st.integers(0, 1_500), max_size=4))
 @settings(max_examples=examples(4))
-def test_where_a_batch_is_cut_and_who_takes_over_changes_nothing(cuts: list[int]) -> None:
+def test_results_do_not_depend_on_batch_boundaries_or_restarts(cuts: list[int]) -> None:
     assert {"prediction", "quality"} <= {alert.kind for alert in ODD[0]}
     assert run(LOG, [499, 905, *cuts], restart=True) == ODD
 

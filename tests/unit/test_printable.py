@@ -64,7 +64,7 @@ def is_clean(text: str) -> bool:
 
 @settings(max_examples=examples(60))
 @given(st.text())
-def test_what_is_printable_stays_and_all_else_is_escaped(text: str) -> None:
+def test_printable_text_stays_and_all_other_is_escaped(text: str) -> None:
     shown = printable(text)
     assert shown.isprintable()
     assert shown == text or not text.isprintable() or not set(text).isdisjoint("\u3164\u2800")

@@ -55,7 +55,7 @@ def read(servers: str, n: int) -> list[tuple[Any, dict[str, bytes]]]:
     return found
 
 
-def test_what_is_logged_arrives_as_it_was(mock_broker: str) -> None:
+def test_logged_events_arrive_unchanged(mock_broker: str) -> None:
     log = logger_on(mock_broker)
     first = log.log(features={"temp": 71.6, "carrier": "UA"}, prediction=0.18, time_ms=NOON)
     log.label(id=first, label=1, time_ms=NOON + 9)
@@ -150,7 +150,7 @@ FIELDS = dict.fromkeys(("id", "time_ms", "segment", "version"), JUNK)
 
 
 @given(st.fixed_dictionaries({"features": JUNK, "prediction": JUNK}, optional=FIELDS), JUNK, JUNK)
-def test_whatever_is_logged_nothing_is_raised_and_each_is_counted_once(
+def test_logging_any_value_raises_nothing_and_counts_once(
     junk_logger: InferenceLogger, junk: dict[str, Any], label: Any, time_ms: Any
 ) -> None:
     before = junk_logger.counters().accepted
@@ -213,7 +213,7 @@ def test_events_that_expire_are_counted_by_their_reason() -> None:
     log.close(0)
 
 
-def test_counters_add_up_whatever_threads_do(mock_broker: str) -> None:
+def test_counters_add_up_under_concurrent_threads(mock_broker: str) -> None:
     log = logger_on(mock_broker)
     seen: list[bool] = []
 

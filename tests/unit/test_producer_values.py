@@ -215,7 +215,7 @@ def test_an_event_may_have_no_prediction() -> None:
         ({"time_ms": "soon"}, "no_value"),
     ],
 )
-def test_what_the_monitor_would_reject_is_invalid_with_its_reason_and_a_line(
+def test_an_event_that_the_monitor_rejects_is_invalid_with_a_reason_and_a_log_line(
     fields: dict[str, Any], reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "driftline.producer"):
@@ -345,14 +345,18 @@ EVENTS = st.fixed_dictionaries(
 
 
 @given(EVENTS)
-def test_what_is_not_counted_as_invalid_is_taken_by_the_monitor(fields: dict[str, Any]) -> None:
+def test_the_monitor_accepts_every_event_that_is_not_counted_as_invalid(
+    fields: dict[str, Any],
+) -> None:
     one = sent(**fields)
     assert len(one.records) + sum(one.invalid.values()) == 1
     assert len(taken(one.records, InferenceEvent)) == len(one.records)
 
 
 @given(JUNK, JUNK)
-def test_what_is_not_counted_as_invalid_is_a_label_for_the_monitor(label: Any, name: Any) -> None:
+def test_the_monitor_accepts_every_label_that_is_not_counted_as_invalid(
+    label: Any, name: Any
+) -> None:
     one = sent(label=label, id=name)
     assert len(one.records) + sum(one.invalid.values()) == 1
     assert len(taken(one.records, Label)) == len(one.records)

@@ -97,7 +97,7 @@ def test_two_values_have_no_spread() -> None:
     assert [c.channel for c in constant.channels] == ["location", "validity"]
 
 
-def test_a_constant_has_bins_for_what_is_not_it() -> None:
+def test_a_constant_has_bins_for_other_values() -> None:
     """Else a change of it could raise a suspicion, but never be confirmed."""
     fitted = fit_feature("x", [7.0] * 1000)
     bins = Transform(fitted).bin[Transform(fitted).apply([6.0, 7.0, 8.0]).index]
@@ -207,7 +207,7 @@ def test_a_loss_is_watched_in_its_location_only() -> None:
     assert (error.kind, absolute.kind) == ("boolean", "numeric")
 
 
-def test_what_cannot_be_watched_is_named_and_left_out() -> None:
+def test_an_unusable_column_is_skipped_with_a_reason() -> None:
     columns: dict[str, Any] = {"good": [*range(400)], "empty": [None] * 400}
     profile = fit_profile("m", "1", columns, task="binary", origin="training")
 

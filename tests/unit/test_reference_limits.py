@@ -66,7 +66,7 @@ def test_profile_build_and_explain_show_what_a_season_explains_and_costs(source:
         assert line in done("explain", command, made).stdout
 
 
-def test_what_is_not_watched_of_a_number_is_named(source: Path) -> None:
+def test_values_that_are_not_watched_separately_are_reported(source: Path) -> None:
     rest = "values other than 0 are not watched separately: there are 60, and 100 are needed"
     built = done("profile", "build", source, "--time", "at", "--model", "m", "--version", "1")
     for text in (

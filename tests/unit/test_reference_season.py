@@ -380,7 +380,7 @@ def test_a_share_is_compared_with_that_of_the_same_hours() -> None:
     assert float(found[3]) == after
 
 
-def test_what_a_season_explains_and_what_is_not_known_of_it() -> None:
+def test_a_season_has_its_explained_share_and_its_unknown_hours() -> None:
     feature = fitted()
     season, calendar = season_of(feature), feature.calendar
     assert season is not None

@@ -374,7 +374,7 @@ def test_dead_letters_of_earlier_releases_are_readable() -> None:
 DAYS_MS = 24 * 3_600_000
 
 
-def test_each_control_record_is_noted_with_who_gave_it_and_what_became_of_it() -> None:
+def test_each_control_record_is_recorded_with_its_user_and_outcome() -> None:
     log = Log()
     log.bad(n=5)
     episode = fold(log.records)[1][0].episode_id

@@ -76,7 +76,7 @@ def test_files_of_the_same_distribution_pass_at_any_size(seed: int, n: int, m: i
         ),
     ],
 )
-def test_what_changed_is_named_and_nothing_else(column: str, change: Any, expected: str) -> None:
+def test_exactly_the_changed_column_is_reported(column: str, change: Any, expected: str) -> None:
     current = frame(4_000, 2)
     current[column] = change(current[column])
     found = compared(frame(4_000, 1), current)
@@ -101,7 +101,7 @@ def test_columns_gone_and_new_are_reported_whatever_their_values() -> None:
     assert (found["few"].result, found["extra"].result) == ("quality", "quality")
 
 
-def test_what_depends_on_itself_needs_more_to_differ() -> None:
+def test_autocorrelated_columns_need_larger_differences() -> None:
     """Two stretches of one slow process: their means differ, the process does not."""
     rng = np.random.default_rng(7)
     slow = np.zeros(12_000)

@@ -55,6 +55,6 @@ def large_blocks_mapped(setting: str) -> int:
     return int(found.stdout)
 
 
-def test_large_blocks_are_mapped_by_themselves_for_good() -> None:
+def test_large_blocks_are_mapped_separately() -> None:
     assert large_blocks_mapped("") == 0
     assert large_blocks_mapped("fix_mmap_threshold()") == 20

@@ -81,9 +81,7 @@ def test_a_record_larger_than_the_cap_is_turned_away(tmp_path: Path) -> None:
     assert DiskSpool(tmp_path, 100).write(records(1, size=200)) == SpoolResult(0, full=1)
 
 
-def test_what_a_living_process_has_is_its_own_and_a_dead_one_s_is_taken_over(
-    tmp_path: Path,
-) -> None:
+def test_only_the_spool_of_an_ended_process_is_taken(tmp_path: Path) -> None:
     one, other = DiskSpool(tmp_path, LARGE), DiskSpool(tmp_path, LARGE)
     one.write(records(3))
     other.maintain(0)
@@ -137,7 +135,7 @@ while True:
 
 
 @pytest.mark.parametrize("n_reports", [1, 2, 20])
-def test_what_a_killed_process_reported_as_written_is_sent_by_the_next_in_order(
+def test_records_written_by_a_killed_process_are_sent_in_order(
     tmp_path: Path, n_reports: int
 ) -> None:
     with subprocess.Popen([sys.executable, "-c", WRITER, tmp_path], stdout=subprocess.PIPE) as dead:

@@ -53,7 +53,7 @@ def left_by_a_dead_process(spool: Path, n: int, **settings: Any) -> list[str]:
     return ids
 
 
-def test_what_is_left_at_close_lies_on_disk_and_the_next_process_sends_it(
+def test_unsent_events_are_spooled_at_close_and_sent_by_the_next_process(
     tmp_path: Path, mock_broker: str
 ) -> None:
     ids = left_by_a_dead_process(tmp_path, 700)
@@ -68,7 +68,7 @@ def test_what_is_left_at_close_lies_on_disk_and_the_next_process_sends_it(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_was_spooled_arrives_with_the_headers_it_would_have_had(
+def test_spooled_events_arrive_with_their_original_headers(
     tmp_path: Path, mock_broker: str
 ) -> None:
     left_by_a_dead_process(tmp_path, 1, source="/the/first")
@@ -91,7 +91,7 @@ def test_without_a_spool_what_is_left_at_close_is_counted_as_lost() -> None:
     )
 
 
-def test_what_expires_is_spooled(tmp_path: Path) -> None:
+def test_an_expired_event_is_spooled(tmp_path: Path) -> None:
     log = logger_on(UNREACHABLE, tmp_path, message_timeout_ms=50)
     log_many(log, 20)
 
@@ -134,7 +134,7 @@ def test_a_disk_error_is_counted_and_never_raised(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_invalid_is_not_spooled(tmp_path: Path) -> None:
+def test_an_invalid_event_is_not_spooled(tmp_path: Path) -> None:
     log = logger_on(UNREACHABLE, tmp_path)
     log.log(features={"a": object()}, prediction=1.0)
     log.close(0)
@@ -219,7 +219,9 @@ def test_a_surprise_of_the_spool_does_not_end_the_thread(
     log.close()
 
 
-def test_what_a_surprise_costs_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_lost_by_an_unexpected_error_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def surprise(*_: object) -> None:
         raise RuntimeError("a bug")
 

@@ -113,7 +113,7 @@ def test_while_kafka_is_away_one_record_is_tried_after_a_pause(tmp_path: Path) -
     assert scene.files() == []
 
 
-def test_what_failed_is_sent_again_before_its_segment_goes(tmp_path: Path) -> None:
+def test_a_failed_record_is_sent_again_before_its_file_is_removed(tmp_path: Path) -> None:
     scene = Scene(tmp_path, 1, ours=False)
     scene.run()
     scene.kafka.answer(EXPIRED)

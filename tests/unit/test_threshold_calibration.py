@@ -130,7 +130,7 @@ def test_more_missing_values_are_found_and_hide_no_other_change() -> None:
     assert delays(with_missing(0.01), with_missing(0.01) + 0.5, runs=15, seed=8) <= 165
 
 
-def test_what_the_reference_never_showed_is_found_though_it_is_rare() -> None:
+def test_missing_values_new_to_the_reference_are_found_though_rare() -> None:
     """1 % missing where none was: blocks are short, and few of them are needed for a signal."""
     assert delays(NORMALS, with_missing(0.01), runs=15, seed=10) <= 1400
 

@@ -33,7 +33,7 @@ TOPIC = "driftline.alerts.v1"
 
 
 @pytest.mark.parametrize("value", GARBAGE)
-def test_whatever_the_bytes_are(value: bytes | None) -> None:
+def test_an_undecodable_value_is_skipped_with_its_position(value: bytes | None) -> None:
     values = TopicDecoder(TOPIC, DriftAlert, kind=ALERT_CE_TYPE)
     assert values.of(Record(0, 7, None, value)) is None
     assert values.skipped == 1

@@ -54,7 +54,7 @@ def test_drift_is_declined_with_the_reason_while_the_data_of_its_feature_are_bro
 
 
 @pytest.mark.parametrize("phase", ["recovered", "resolved", "superseded"])
-def test_it_is_decided_again_when_they_are_mended_and_labels_count_from_then(
+def test_a_declined_alert_is_decided_again_after_the_repair_and_labels_count_from_it(
     database: Database, context: TrainerContext, phase: str
 ) -> None:
     receive_alert(database, context, **MISSING)
@@ -117,7 +117,7 @@ def test_broken_data_that_were_mended_before_the_drift_change_nothing(
         {"kind": "volume", "series": "volume", "feature": None},
     ],
 )
-def test_what_is_no_broken_data_of_the_feature_stands_in_no_ones_way(
+def test_quality_episodes_of_other_features_decline_no_retrain(
     database: Database, context: TrainerContext, other: dict[str, Any]
 ) -> None:
     receive_alert(database, context, **MISSING | other)
@@ -190,7 +190,7 @@ def test_an_unreported_end_is_at_the_start_of_the_next_break_of_that_kind(
     assert receive_alert(database, context, decided_ms=MENDED_MS + 1).action == "request"
 
 
-def test_what_waited_for_a_job_waits_on_while_its_data_are_broken(
+def test_a_request_that_waited_for_a_job_waits_while_its_data_are_broken(
     database: Database, context: TrainerContext
 ) -> None:
     receive_alert(database, context, alert_id="b", episode_id="f", kind="concept", feature=None)

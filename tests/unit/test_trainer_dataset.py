@@ -132,7 +132,7 @@ def test_another_model_in_the_same_partition_is_not_read() -> None:
     assert ids == ["e1"]
 
 
-def test_the_frame_holds_what_was_served_and_what_was_true() -> None:
+def test_the_frame_holds_predictions_and_labels() -> None:
     collector = Collector("m", max_rows=10)
     for record in (event(1, prediction={"0": 0.3, "1": 0.7}), label(1), event(2), label(2)):
         collector.add(record, "/jobs" if isinstance(record, Label) else f"/pod-{record.id}")
@@ -187,7 +187,7 @@ def test_history_comes_before_the_rows_of_the_topic_and_is_bounded() -> None:
     assert with_history(fresh, None, max_rows=8) is fresh
 
 
-def test_what_does_not_train_is_counted_by_reason() -> None:
+def test_events_that_do_not_train_are_counted_by_reason() -> None:
     records = [kind(n) for n in range(10) for kind in (event, label)]
     records += [event(3), event(20), event(21)]
 

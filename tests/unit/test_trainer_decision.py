@@ -110,7 +110,7 @@ def test_an_episode_is_decided_on_once() -> None:
     assert decided(History(episode_decided=True), phase="ongoing").action == "ignore"
 
 
-def test_what_ends_before_the_labels_came_ends_the_waiting_job() -> None:
+def test_the_end_of_an_episode_cancels_the_job_that_waits_for_labels() -> None:
     assert decided(History(waiting_episode_id="e1"), phase="recovered").action == "cancel"
     assert decided(History(waiting_episode_id="e1"), phase="superseded").action == "cancel"
     assert decided(History(waiting_episode_id="e1"), phase="resolved").action == "cancel"

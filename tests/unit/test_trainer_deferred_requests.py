@@ -49,7 +49,7 @@ def later(database: Database, context: TrainerContext, wall_ms: int) -> list[Dec
         return [reconsider(rows, one, context, wall_ms=wall_ms) for one in deferred_alerts(rows)]
 
 
-def test_of_a_drill_the_trainer_records_nothing(
+def test_the_trainer_records_nothing_of_a_drill(
     database: Database, context: TrainerContext
 ) -> None:
     broken = {"kind": "quality", "severity": "high"}
@@ -115,7 +115,7 @@ def test_not_when_the_drift_is_over(
     assert later(database, context, WALL_MS + 999 * HOUR_MS) == []
 
 
-def test_when_the_job_that_ran_is_done_and_has_rested(
+def test_a_request_is_decided_after_the_running_job_and_its_cooldown(
     database: Database, context: TrainerContext
 ) -> None:
     receive_alert(database, context)

@@ -83,7 +83,7 @@ def test_a_better_challenger_is_promoted_and_the_reason_reads() -> None:
 
 
 @pytest.mark.parametrize(("rate", "rule"), [(0.50, "worse"), (0.30, "not_worse"), (0.20, "better")])
-def test_unless_worse_rejects_what_is_proved_worse(rate: float, rule: str) -> None:
+def test_unless_worse_rejects_a_challenger_proved_worse(rate: float, rule: str) -> None:
     rng = np.random.default_rng(3)
     champion, challenger = (rng.random((2, 500)) < [[0.30], [rate]]).astype(float)
 

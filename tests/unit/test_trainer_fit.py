@@ -178,7 +178,7 @@ def test_classes_may_have_names(tmp_path: Path) -> None:
         ("in_a_narrow_log", "profile_too_large", "at most 1,000 are allowed: train on fewer"),
     ],
 )
-def test_what_goes_wrong_is_a_rule_and_a_reason(
+def test_a_failed_fit_has_a_rule_and_a_reason(
     tmp_path: Path, factory: str, rule: str, reason: str
 ) -> None:
     outcome = failed(run(factory, tmp_path))

@@ -36,7 +36,7 @@ def test_a_factory_is_called() -> None:
         ("sklearn.preprocessing:OrdinalEncoder", "a OrdinalEncoder, which has no predict"),
     ],
 )
-def test_what_is_no_factory_of_an_estimator_is_named(factory: str, why: str) -> None:
+def test_an_invalid_factory_is_rejected_with_a_reason(factory: str, why: str) -> None:
     with pytest.raises(NotAnEstimator) as raised:
         make_estimator(factory)
 
@@ -55,7 +55,7 @@ def test_what_is_no_factory_of_an_estimator_is_named(factory: str, why: str) -> 
         (None, r"an array \(\)"),
     ],
 )
-def test_probabilities_that_are_none_are_named(returned: Any, why: str) -> None:
+def test_invalid_probabilities_are_rejected_with_a_reason(returned: Any, why: str) -> None:
     with pytest.raises(InvalidPredictions, match=why):
         predictions(estimator_with("predict_proba", returned), ROWS, "binary", 1)
 
@@ -71,7 +71,7 @@ def test_probabilities_that_are_none_are_named(returned: Any, why: str) -> None:
         ("multiclass", np.array(["a", None, "c"], dtype=object), "None, which is not a class"),
     ],
 )
-def test_predictions_that_are_none_are_named(task: Any, returned: Any, why: str) -> None:
+def test_invalid_predictions_are_rejected_with_a_reason(task: Any, returned: Any, why: str) -> None:
     with pytest.raises(InvalidPredictions, match=why):
         predictions(estimator_with("predict", returned), ROWS, task, 1)
 

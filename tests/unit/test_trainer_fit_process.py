@@ -76,7 +76,7 @@ def test_lines_come_as_they_were_written_and_output_ends_with_its_end() -> None:
     assert len(ended.output) < 5_000
 
 
-def test_what_is_stopped_is_stopped_with_its_children() -> None:
+def test_a_stopped_fit_ends_with_its_child_processes() -> None:
     pids: list[str] = []
 
     ended = run(WITH_A_CHILD + SLEEPER, pids, timeout_s=3)

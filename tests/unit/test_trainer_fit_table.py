@@ -74,7 +74,9 @@ def test_text_and_order_of_columns_are_kept(tmp_path: Path) -> None:
         (pd.to_datetime(["2013-01-01"]), "column 'x' is of type datetime64"),
     ],
 )
-def test_what_cannot_be_carried_is_named(tmp_path: Path, values: Any, message: str) -> None:
+def test_an_unsupported_column_is_an_error_with_its_reason(
+    tmp_path: Path, values: Any, message: str
+) -> None:
     column = values if isinstance(values, pd.DatetimeIndex) else pd.Series(values, dtype=object)
 
     with pytest.raises(ValueError, match=message):

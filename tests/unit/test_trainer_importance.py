@@ -44,7 +44,9 @@ def fitted(model: Any, frame: pd.DataFrame, truth: pd.Series[Any]) -> Any:
         ("regression", LinearRegression()),
     ],
 )
-def test_what_the_truth_follows_is_important_and_the_rest_is_not(task: Task, model: Any) -> None:
+def test_features_that_determine_the_label_are_important_and_others_are_not(
+    task: Task, model: Any
+) -> None:
     frame = rows()
     signal = frame["temp"] + 4 * (frame["carrier"] == "UA")
     truths = {
@@ -98,7 +100,7 @@ def test_an_estimator_that_rejects_the_permuted_rows_raises() -> None:
         importances(Picky(), frame, pd.Series(low), "regression")
 
 
-def test_it_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_computation_stops_at_its_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.fitting.importance.TIMEOUT_S", -1.0)
     frame = rows(300)
     truth = frame["wind"] > 0

@@ -60,7 +60,7 @@ def test_a_proposal_has_the_numbers_and_the_command_that_promotes_it(tmp_path: P
 @pytest.mark.parametrize(
     ("mode", "waiting"), [("manual", ["better", "not_worse", "swap"]), ("auto", []), ("pool", [])]
 )
-def test_what_waits_for_a_person(mode: str, waiting: list[str], tmp_path: Path) -> None:
+def test_which_promotions_wait_for_a_person(mode: str, waiting: list[str], tmp_path: Path) -> None:
     context = context_in(tmp_path, mode=mode)
     rules = ["better", "not_worse", "swap", "person"]
 

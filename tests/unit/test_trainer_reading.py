@@ -110,12 +110,12 @@ def test_after_so_many_turns_a_record_is_passed_over_and_the_good_ones_are_not(
     assert [(r.start, r.end) for r in reading.ranges()] == [(0, 9)]
 
 
-def test_of_a_batch_that_is_known_one_word_is_enough(reading: RangeReader) -> None:
+def test_a_known_unreadable_batch_is_skipped_at_its_next_error(reading: RangeReader) -> None:
     assert read(reading, [[bad(0)]] * (MAX_FETCH_ATTEMPTS + 2)) == [1, 2, 3]
     assert read(reading, [[bad(3)]] * (MAX_FETCH_ATTEMPTS - 1)) == []  # another one
 
 
-def test_it_begins_where_the_oldest_batch_does(reading: RangeReader) -> None:
+def test_reading_starts_at_the_oldest_batch(reading: RangeReader) -> None:
     assert read(reading, [[bad(12)]] * MAX_FETCH_ATTEMPTS) == [13]
     assert [(r.start, r.end) for r in reading.ranges()] == [(12, 13)]
 

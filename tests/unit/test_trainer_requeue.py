@@ -91,7 +91,7 @@ def test_a_job_of_another_feature_waits_on(database: Database, context: TrainerC
     assert job.caused_by == "a"
 
 
-def test_what_was_set_back_is_not_asked_for_again_once_it_is_over(
+def test_a_requeued_alert_of_an_ended_episode_requests_no_retrain(
     database: Database, context: TrainerContext
 ) -> None:
     receive_alert(database, context)

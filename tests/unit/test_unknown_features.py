@@ -68,11 +68,11 @@ def test_a_new_feature_is_reported_once_by_name() -> None:
     assert msgspec.json.decode(msgspec.json.encode(alert), type=DriftAlert) == alert
 
 
-def test_what_a_version_is_sent_from_the_start_is_known() -> None:
+def test_a_feature_sent_from_the_start_of_a_version_is_known() -> None:
     assert schema_alerts(watched(), wind=numbers(2)) == []
 
 
-def test_what_few_events_have_is_no_new_feature() -> None:
+def test_a_name_in_few_events_is_no_new_feature() -> None:
     wind = only_from(START, numbers(2))
     assert schema_alerts(watched(), wind=np.where(np.arange(N) % 3 == 0, wind, np.nan)) == []
 
@@ -124,7 +124,7 @@ def test_made_up_names_do_not_hide_an_unknown_feature() -> None:
     assert watch.observe(Table(spans)) == []
 
 
-def test_what_ended_with_its_version_is_new_again_when_that_comes_back() -> None:
+def test_a_new_feature_of_an_ended_version_is_new_again_when_the_version_returns() -> None:
     version = watched()
     schema_alerts(version, wind=only_from(START, numbers(2)))
     version.supersede(N, N * 1000)
@@ -155,7 +155,7 @@ def test_one_that_comes_later_makes_it_worse() -> None:
     assert "New features `rain`, `wind` since 1 Jan 1970 00:09 UTC" in then.explanation
 
 
-def test_what_a_person_resolves_is_known() -> None:
+def test_a_resolved_new_feature_is_known() -> None:
     version = watched()
     (alert,) = schema_alerts(version, wind=only_from(START, numbers(2)))
 

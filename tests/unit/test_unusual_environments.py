@@ -35,7 +35,7 @@ def left(shared: Path, name: str, owner: str = str(NO_PROCESS)) -> Path:
     return folder
 
 
-def test_what_a_killed_process_left_is_swept(shared: Path) -> None:
+def test_the_folder_of_a_killed_process_is_removed(shared: Path) -> None:
     folder = left(shared, "dead")
 
     with temporary_folder("x") as ours:

@@ -47,7 +47,7 @@ def test_names_that_few_rows_have_become_no_features() -> None:
     assert sorted(taken(rows, [50]).profile().features) == ["a", "b"]
 
 
-def test_of_too_many_names_the_most_frequent_become_features() -> None:
+def test_the_most_frequent_names_become_features() -> None:
     counts = {f"n{i:03}": 100 + (i % 3) for i in range(700)}
     found = features_of(counts, 1_000)
 

@@ -86,7 +86,7 @@ def test_booleans_have_the_share_that_moved_and_categories_no_order() -> None:
     assert swapped.drifted
 
 
-def test_what_is_certain_but_small_is_no_drift() -> None:
+def test_a_significant_but_small_change_is_no_drift() -> None:
     reference = fit_feature("x", normal(5, 50_000))
 
     found = compared(reference, normal(6, 50_000, 0.08))
