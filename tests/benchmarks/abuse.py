@@ -1,4 +1,4 @@
-"""What hostile traffic gets through the loop: seeded campaigns against each guard.
+"""The effect of hostile traffic on the loop: seeded campaigns against each guard.
 
     python -m tests.benchmarks.abuse [--seeds 20]
 

@@ -1,4 +1,4 @@
-"""What the core costs an event, by the numbers of features, models and partitions.
+"""The cost of an event in the core, by the numbers of features, models and partitions.
 
     python -m tests.benchmarks.core_costs
 

@@ -1,4 +1,4 @@
-"""How fast programs drain a topic that was written before: events/s, CPU an event, peak memory."""
+"""The speed at which programs drain a written topic: events/s, CPU an event, peak memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How near the error estimated without labels comes to the true one, and what finds a change first.
+"""The accuracy of the error estimated without labels, and the delay of its signals.
 
     python -m tests.benchmarks.error_estimation [--runs 40]
 

@@ -1,4 +1,4 @@
-"""How long the loop takes without the fit: from an alert on the topic to the new version's answer.
+"""The duration of the loop without the fit: from an alert to the new version's first answer.
 
     python -m tests.benchmarks.retrain_loop --rounds 5
 

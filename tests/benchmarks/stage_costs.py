@@ -1,4 +1,4 @@
-"""What each stage of the core costs an event, without Kafka and Redis, in this process.
+"""The cost of an event in each stage of the core, without Kafka and Redis.
 
     python -m tests.benchmarks.stage_costs
 

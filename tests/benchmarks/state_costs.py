@@ -1,4 +1,4 @@
-"""What the state of many watched features costs: memory, Redis, commits and a restart.
+"""The cost of the state of many watched features: memory, Redis, commits and a restart.
 
     python -m tests.benchmarks.state_costs
 

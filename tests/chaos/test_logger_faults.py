@@ -1,4 +1,4 @@
-"""What Kafka does to a model server that logs: nothing.  Every event is delivered or counted."""
+"""Faults of Kafka do not affect a model server: every event is delivered or counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What hostile or broken producers send: rejected, counted, and the worker lives, within bounds."""
+"""Invalid records are rejected and counted, and the worker continues within its memory limit."""
 
 from __future__ import annotations
 

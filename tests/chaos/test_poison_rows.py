@@ -1,4 +1,4 @@
-"""Of a batch that ends workers only the poison row is skipped: found by markers, applied once."""
+"""Only the poison row of a batch is skipped: attempt markers find it, others are applied once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker does at the edges of the protocol, on a real Kafka and Redis."""
+"""A worker at the edges of the protocol, on a real Kafka and Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever names, classes and ids are made up, the state of a partition reaches a plateau.
+"""The state of a partition reaches a plateau, however many names, classes and ids there are.
 
 ``DRIFTLINE_NAMES=1000000`` makes up that many of each.
 """

@@ -1,4 +1,4 @@
-"""What a person does about an episode, from the command line to the alerts topic and back."""
+"""Actions on an episode, from the command line to the alerts topic and back."""
 
 from __future__ import annotations
 

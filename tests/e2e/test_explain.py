@@ -1,4 +1,4 @@
-"""What the budget became, and what it can show, from a file of traffic."""
+"""The calibrated thresholds and the minimum detectable effects of a file of traffic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the notifier sends from stored alerts alone: no Kafka answers in these tests."""
+"""The messages that the notifier sends from stored alerts alone, without Kafka."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever dies wherever: one job for each alert, one champion, each event once.
+"""Kills at any point leave one job for each alert, one champion, and each event once.
 
 ``DRIFTLINE_CHAOS_SEEDS=20`` runs each place twenty times; a seed decides at which pass the first
 trainer dies, and where the second one does.

@@ -1,4 +1,4 @@
-"""What a cooldown keeps back, and what it may not, of any alerts in any log."""
+"""Which alerts a cooldown suppresses, for any alerts of any partition."""
 
 from __future__ import annotations
 

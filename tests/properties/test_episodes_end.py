@@ -1,4 +1,4 @@
-"""Whatever drifted, broke, was renamed or new: once all is as it was, every episode ends.
+"""Every episode ends once the traffic is as the reference again, whatever its cause was.
 
 Until then each alert reports how far its episode is from its end.
 """

@@ -1,4 +1,4 @@
-"""What passes between two categories of much the same frequency is a change, and is found."""
+"""A shift between two categories of similar frequency is found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each column of a file is taken for, and how its values reach the core."""
+"""The kind that is inferred for each column of a file, and its values in the core."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a limit is set, an unbroken run of dead letters or a large ratio stops a partition."""
+"""A limit on consecutive dead letters, or on their ratio, stops a partition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How bad drift is depends on how important the feature is; what is found, and when, does not."""
+"""The importance of a feature weighs the severity of its drift, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with processes: found by what does not change, published once, over when it is."""
+"""Health problems of processes: identified by a stable key, published once, closed when solved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `explain power` promises, against the detectors and the episodes themselves."""
+"""The effects that `explain power` reports are found by the detectors and episodes."""
 
 from __future__ import annotations
 

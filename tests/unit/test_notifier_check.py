@@ -1,4 +1,4 @@
-"""What doctor reports about the notifier: absent, silent, and each target that fails."""
+"""Doctor reports a notifier that is absent or silent, and each target that fails."""
 
 from __future__ import annotations
 

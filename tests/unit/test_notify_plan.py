@@ -1,4 +1,4 @@
-"""What a target is sent follows from the incident, from what it was sent before, and the time."""
+"""A target's next message follows from the incident, its earlier messages, and the time."""
 
 from __future__ import annotations
 

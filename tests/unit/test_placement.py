@@ -1,4 +1,4 @@
-"""What a partition does when the event topic grows: values worked out by hand."""
+"""Placement while the event topic grows: values worked out by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``doctor`` and ``status`` report about models that are split over partitions."""
+"""Reports of ``doctor`` and ``status`` about models that are split over partitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a logger makes of everyday values, and that the monitor takes what was delivered."""
+"""The logger encodes ordinary values of Python, and the monitor accepts what was delivered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fitted reference contains."""
+"""The contents of a fitted reference."""
 
 from __future__ import annotations
 

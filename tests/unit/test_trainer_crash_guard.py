@@ -1,4 +1,4 @@
-"""Who works on a job and dies of it is counted; who ends otherwise is not."""
+"""Processes that crash during a step of a job are counted; those that end otherwise are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is an estimator, and what is a prediction: everything else is named for what it is."""
+"""Invalid estimators and predictions are rejected with a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Of a process with limits nothing is left: not at its end, not at a limit, not at our own end."""
+"""A fit process leaves no process behind: at its end, at a limit, or at the trainer's end."""
 
 from __future__ import annotations
 

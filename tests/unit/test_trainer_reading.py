@@ -1,4 +1,4 @@
-"""What of a log is read where something in it cannot be."""
+"""Ranges of events are read around unreadable batches."""
 
 from __future__ import annotations
 

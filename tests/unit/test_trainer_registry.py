@@ -1,4 +1,4 @@
-"""What is stored comes back the same, under one name for ever, and nothing unreviewed is loaded."""
+"""Stored versions are immutable and load unchanged, and no unreviewed type is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wherever the trainer ends: each labelled event counts once, one swap, one champion."""
+"""Kills during scoring: each labelled event counts once, one swap, one champion."""
 
 from __future__ import annotations
 

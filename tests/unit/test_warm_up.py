@@ -1,4 +1,4 @@
-"""What a warm-up collects does not depend on batch boundaries, and what it cannot know."""
+"""A warm-up collects the same rows for any batch boundaries, and becomes a reference."""
 
 from __future__ import annotations
 

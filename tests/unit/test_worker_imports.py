@@ -1,4 +1,4 @@
-"""What a worker imports: no scikit-learn and no pandas, which cost each restart a second."""
+"""A worker imports no scikit-learn and no pandas, which cost each restart a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can happen to a stream, and how much information an event then carries about it."""
+"""Changes of a stream, and how much information about each an event carries."""
 
 from __future__ import annotations
 

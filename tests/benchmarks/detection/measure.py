@@ -1,4 +1,4 @@
-"""How often it cries wolf, and how soon it sees one: false alerts, delays, misses."""
+"""False alerts, delays and misses of the detectors on simulated streams."""
 
 from __future__ import annotations
 

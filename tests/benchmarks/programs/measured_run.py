@@ -1,4 +1,4 @@
-"""What the compared programs share: River's detectors on every value, and the report of the run.
+"""Shared by the compared programs: River's detectors on every value, and the report of the run.
 
 It imports River only, because Quix Streams and Bytewax have virtual environments of their own.
 """
