@@ -136,7 +136,7 @@ def test_the_core_reads_no_clock_and_no_process_hash() -> None:
     assert lines_with(r"time\.time\(|datetime\.now\(|(?<![\w.])hash\(", core) == []
 
 
-def test_no_file_knows_one_machine() -> None:
+def test_no_file_contains_a_path_of_one_machine() -> None:
     tracked = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split("\0")

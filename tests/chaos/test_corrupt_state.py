@@ -150,7 +150,7 @@ def test_a_forged_part_is_rejected_or_harmless() -> None:
     assert rejected > FORGERIES // 4
 
 
-def test_the_whole_reads_back_as_it_was() -> None:
+def test_undamaged_state_round_trips() -> None:
     fields, after = grown()
     one, other = FOLDS.restore("log", 0, fields), FOLDS.restore("log", 0, fields)
     assert one.observe(after).outbox == other.observe(after).outbox

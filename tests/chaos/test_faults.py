@@ -97,7 +97,7 @@ def test_nothing_is_lost_and_nothing_twice(
     assert run.findings.events > 0
 
 
-def test_the_harness_sees_what_is_wrong(cluster: ChaosCluster) -> None:
+def test_the_harness_detects_each_planted_defect(cluster: ChaosCluster) -> None:
     cluster.rest()
     key = cluster.harness.key(0)
     field = next(name for name in cluster.servers.redis.hkeys(key) if name.startswith(b"s:model"))

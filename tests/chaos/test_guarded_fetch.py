@@ -176,7 +176,7 @@ def test_a_crashing_batch_is_skipped_with_any_attempt_marker_before(
     asyncio.run(play())
 
 
-def test_deaths_of_one_partition_are_not_put_down_to_another() -> None:
+def test_crashes_of_one_partition_are_not_attributed_to_another() -> None:
     async def play() -> None:
         bomb = Packed(0, 9)
         log = Log({0: [Packed(0, 9, aborted=True), Packed(10, 19)], 1: [bomb, Packed(10, 19)]})

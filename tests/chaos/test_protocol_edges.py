@@ -163,7 +163,7 @@ def test_a_lost_store_resumes_at_the_committed_offset_if_so_set(
     assert "the store has lost the state of a partition" in capfd.readouterr().err
 
 
-def test_state_that_does_not_read_back_is_set_aside_and_rebuilt(harness: Edge) -> None:
+def test_undecodable_state_is_quarantined_and_rebuilt(harness: Edge) -> None:
     harness.produce([b"a"] * 1_200 * PARTITIONS)
     worker = harness.start(**QUICK)
     eventually(lambda: harness.counts().total() == 1_200 * PARTITIONS, "counted")

@@ -17,7 +17,7 @@ def test_there_is_state_of_earlier_days() -> None:
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.name)
-def test_state_of_earlier_days_is_continued_as_it_was_then(path: Path) -> None:
+def test_stored_state_continues_unchanged(path: Path) -> None:
     golden = read(path)
     fold = FOLDS.restore(TOPIC, 0, golden.fields)
 

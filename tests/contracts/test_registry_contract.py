@@ -118,7 +118,7 @@ def test_a_stored_model_predicts_as_it_did(opened: OpenRegistry, model: str, mak
     assert np.array_equal(again.predict_proba(FRAME), fitted.predict_proba(FRAME))
 
 
-def test_the_manifest_and_its_profile_come_back(opened: OpenRegistry, model: str) -> None:
+def test_the_manifest_and_its_profile_round_trip(opened: OpenRegistry, model: str) -> None:
     stored = store(opened.registry, own_linear(), model)
 
     found = opened.reopen().manifest(model, "1")
@@ -141,7 +141,7 @@ def test_a_repeat_returns_the_stored_manifest(opened: OpenRegistry, model: str) 
     assert sorted(opened.files()) == before
 
 
-def test_a_version_is_one_artifact_for_ever(opened: OpenRegistry, model: str) -> None:
+def test_a_version_is_immutable(opened: OpenRegistry, model: str) -> None:
     first = store(opened.registry, own_linear(), model)
 
     with pytest.raises(VersionTaken, match=f"{model}@1 is already stored in"):

@@ -186,7 +186,7 @@ def test_a_commit_from_another_offset_is_stale_and_writes_nothing(run: Run, key:
     run(rule)
 
 
-def test_sweeping_removes_only_what_is_still_dead_and_ours(run: Run, key: str) -> None:
+def test_a_sweep_removes_only_own_fields_that_are_still_empty(run: Run, key: str) -> None:
     async def rule(store: StateStore) -> None:
         fencing_token = (await take(store, key)).fencing_token
         fields = {"s:dead": b"", "s:back": b"", "s:alive": b"1"}

@@ -97,7 +97,7 @@ def built(file: Path, *arguments: str) -> ReferenceProfile:
     return profile_from_data(json.loads(output))
 
 
-def test_a_profile_knows_its_positive_label_and_learns_the_same_loss(file: Path) -> None:
+def test_a_profile_has_its_positive_label_and_the_same_loss(file: Path) -> None:
     plain = frame()
     plain.to_csv(file, index=False)
     expected = built(file, *ROLES)

@@ -186,7 +186,9 @@ def test_killed_before_its_commit_it_repeats_ids_and_loses_none(warehouse: Wareh
     assert json.loads(warehouse.forward()[1]) == {"events": 0, "rejected": 0}
 
 
-def test_a_source_gone_wrong_is_not_drained_into_the_dead_letters(warehouse: Warehouse) -> None:
+def test_an_invalid_source_stops_the_forwarder_at_the_dead_letter_limit(
+    warehouse: Warehouse,
+) -> None:
     warehouse.write([b'{"requestId": 7}'] * 2_500)
 
     code, reported = warehouse.forward()

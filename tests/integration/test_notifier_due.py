@@ -90,7 +90,7 @@ def test_waiting_messages_are_sent_while_kafka_is_away(tmp_path: Path, sink: Htt
     assert len(sink.accepted) == 1
 
 
-def test_the_digest_is_sent_once_a_day_and_holds_what_has_no_message(
+def test_the_digest_is_sent_once_a_day_with_subjects_that_have_no_message(
     tmp_path: Path, sink: HttpSink
 ) -> None:
     stored(tmp_path, recent("age", severity="low"))

@@ -215,9 +215,7 @@ def test_a_killed_worker_loses_nothing_and_a_wiped_store_is_rebuilt_the_same(
     assert harness.published() == ids
 
 
-def test_a_worker_that_was_frozen_and_comes_back_counts_nothing_twice(
-    harness: CountingHarness,
-) -> None:
+def test_a_paused_worker_that_resumes_counts_nothing_twice(harness: CountingHarness) -> None:
     harness.produce(values(0, 4_000))
     zombie = harness.start()
     eventually(lambda: harness.counts().total() == 4_000, "counted by the first")

@@ -117,7 +117,7 @@ def test_an_episode_is_reported_within_a_cooldown_only_if_it_is_worse(seed: int)
 
 @settings(max_examples=examples(150))
 @given(seed=seeds)
-def test_no_alert_is_dropped_uncounted_and_no_end_comes_without_its_start(seed: int) -> None:
+def test_every_suppressed_alert_is_counted_and_no_end_is_sent_without_its_start(seed: int) -> None:
     times = times_of(seed)
     alerts = alerts_of(seed, times)
     found_alerts, register = process(seed, [])

@@ -163,7 +163,7 @@ def test_only_shadows_are_forgotten(model: str) -> None:
     assert state.count(b"model|churn") == expected[3].count(b"model|churn")
 
 
-def test_a_version_that_comes_again_with_fewer_series_leaves_none_of_the_old() -> None:
+def test_a_version_announced_again_with_fewer_series_keeps_no_old_one() -> None:
     """What was stored of the others would not fit the new profile at the next restart."""
     made = profile_from_data(profile(random.Random(1), "1"))  # noqa: S311
     many = {

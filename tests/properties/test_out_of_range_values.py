@@ -348,7 +348,7 @@ def test_hardly_a_value_lies_outside_where_nothing_changes(shape: str) -> None:
     assert np.mean(rates) < 0.2
 
 
-def test_a_declared_range_is_taken_as_it_is() -> None:
+def test_a_declared_range_is_used_unchanged() -> None:
     values = np.append(np.linspace(1, 119, 990), [130.0] * 10)
     bounds = fit_bounds(values, 1.0, (0, 120))
     assert (bounds.low, bounds.high, bounds.n_outside) == (0, 120, 10)

@@ -214,7 +214,7 @@ def test_a_new_version_evicts_only_an_idle_one() -> None:
     assert reasons(later) == {"warming_up": CAP + 3, "version_over_limit": 1}
 
 
-def test_the_champion_never_gives_way_and_an_announced_one_not_while_it_has_events() -> None:
+def test_the_champion_is_never_evicted_nor_an_announced_version_with_events() -> None:
     log: list[Event | tuple[Event, int]] = [update("u1", "1"), update("u2", "2"), event(0, "3")]
 
     assert known(after(*log, (event(1, "4"), IDLE))) == {"1", "2", "4"}  # 3 was not announced
@@ -282,7 +282,7 @@ def test_a_model_takes_the_place_of_one_that_is_idle_and_nothing_stays_of_that()
     assert not [name for name in parts if name.startswith("model|m2|")]
 
 
-def test_an_announced_model_gives_way_last() -> None:
+def test_an_announced_model_is_evicted_last() -> None:
     log: list[Event | tuple[Event, int]] = [update("u", "1", model="a")]
     log += [(event(1, "1", model="b"), 1), (event(2, "1", model="c"), 2)]
 
@@ -293,7 +293,7 @@ def test_an_announced_model_gives_way_last() -> None:
     assert over.counters.not_watched == 1
 
 
-def test_an_update_that_does_not_read_takes_no_place() -> None:
+def test_an_invalid_update_evicts_no_version() -> None:
     bad = msgspec.structs.replace(update("v", "1", model="d"), version="2")
     models = [event(i, "1", model=f"m{i}") for i in range(CAP)]
 
@@ -315,7 +315,7 @@ def test_labels_evict_no_version() -> None:
 
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize("again", ["1", "2"])
-def test_an_update_is_a_repeat_however_late_it_comes_again(again: str, restart: bool) -> None:  # noqa: FBT001
+def test_a_repeated_update_is_recognised_however_late(again: str, restart: bool) -> None:  # noqa: FBT001
     """Of the champion, and of the one before it."""
     log: list[Event] = [update("u1", "1"), update("u2", "2")]
     log += [event(i, "2") for i in range(3 * RING)]

@@ -92,7 +92,7 @@ def test_a_record_opens_with_the_line_of_the_docs(library: str) -> None:
     assert set(frame.columns) >= {"id", "time_ms"}
 
 
-def test_a_batch_is_read_as_it_was_packed() -> None:
+def test_an_encoded_batch_is_read_back_unchanged() -> None:
     assert events_of_batch(pack(events()).value, LIMITS) == events()
 
 

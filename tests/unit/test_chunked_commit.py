@@ -75,6 +75,6 @@ def test_a_chunk_that_does_not_decode_is_corrupt_state() -> None:
             merge_chunks({**written, first: bad})
 
 
-def test_a_commit_that_fits_is_written_as_it_is() -> None:
+def test_a_commit_within_the_limit_is_one_write() -> None:
     assert split_into_chunks({"s:a": b"1"}) == ({"s:a": b"1"}, ChunkedFields())
     assert MAX_PAIRS == 3_500

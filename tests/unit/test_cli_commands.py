@@ -117,7 +117,7 @@ def test_wrong_usage_ends_with_two() -> None:
     assert run.invoke(app, ["nonsense"]).exit_code == 2
 
 
-def test_flags_stand_before_the_file(tmp_path: Path) -> None:
+def test_flags_override_the_file(tmp_path: Path) -> None:
     file = tmp_path / "d.toml"
     file.write_text('[topics]\nprefix = "a"\n[kafka]\nbootstrap_servers = "x:1"\n')
     settings = load_settings(file, bootstrap_servers="y:2", web={"port": 0})

@@ -42,7 +42,7 @@ def let_pass(coverage: Coverage, offset: int, clock_ms: int) -> None:
     list(coverage.observe(ints(offset), ints(clock_ms)))
 
 
-def test_the_last_hour_has_what_came_in_it_and_the_total_has_all() -> None:
+def test_the_last_hour_has_its_own_counts_and_the_total_has_all() -> None:
     coverage = Coverage()
     coverage.count("1", WATCHED, ints(0, 1), ints(5, 6))
     coverage.count("1", "warming_up", ints(2), ints(7))

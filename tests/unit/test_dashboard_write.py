@@ -67,7 +67,7 @@ INVALID: Final[list[tuple[dict[str, Any], str]]] = [
 
 
 @pytest.mark.parametrize(("invalid", "field"), INVALID, ids=lambda one: str(one)[:40])
-def test_an_invalid_event_has_the_reason_and_the_sentence_of_its_dead_letter(
+def test_an_invalid_event_has_the_reason_and_detail_of_its_dead_letter(
     invalid: dict[str, Any], field: str
 ) -> None:
     record = ConsumerRecord(0, NOW_MS, CE_TYPE_OF[InferenceEvent], json_of(invalid))

@@ -29,7 +29,7 @@ def test_a_quarter_of_the_flights_is_late(year: pd.DataFrame) -> None:
     assert 0.24 < year["late"].mean() < 0.27
 
 
-def test_the_training_part_is_the_first_tenth_and_lies_before_the_incident(
+def test_the_training_part_is_the_first_tenth_and_ends_before_the_incident(
     year: pd.DataFrame,
 ) -> None:
     training, rest = flights.split(year)

@@ -118,7 +118,7 @@ def test_a_partition_without_an_owner_is_entirely_unread() -> None:
     assert count_missing(ALL, log_of(*FULL), {}, 0, 0).unread == 5
 
 
-def test_alerts_and_dead_letters_that_never_came_out_are_lost() -> None:
+def test_unpublished_alerts_and_dead_letters_are_lost() -> None:
     counters = Counters(control=1, valid=1, dead_lettered=1, labels=2, ticks=1, alerts=2)
     state = {0: PartitionCounts(6, counters)}
     assert count_missing(ALL, log_of(*FULL), state, 1, 0).alerts == 2

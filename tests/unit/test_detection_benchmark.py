@@ -185,7 +185,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("findings", "code"), [(HELD, 0), *((broken, 1) for broken in BROKEN)])
-def test_the_benchmark_fails_where_anything_it_promises_did_not_hold(
+def test_the_benchmark_fails_if_a_bound_does_not_hold(
     findings: Findings, code: int, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setattr(benchmark, "run", lambda _plan: findings)

@@ -69,7 +69,7 @@ def test_a_slice_is_a_batch() -> None:
     assert values(part, "a") == {"a": [2, 3]}
 
 
-def test_hashes_are_the_same_for_ever() -> None:
+def test_hashes_never_change() -> None:
     assert id_hash("a") == 0xE6C632B61E964E1F
     assert id_hashes(["019a", "é"]).tolist() == [id_hash("019a"), id_hash("é")]
     assert id_hash("019a", 1) != id_hash("019a")

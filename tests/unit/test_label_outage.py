@@ -23,7 +23,7 @@ def test_no_labels_while_predictions_come_is_an_outage(labelled: Partition) -> N
     )
 
 
-def test_labels_that_come_again_end_it(labelled: Partition) -> None:
+def test_a_label_outage_ends_with_the_next_labels(labelled: Partition) -> None:
     labelled.live(5)
 
     assert phases(labelled.live(1, labels_after_ms=10 * SECOND)) == [("outage", "recovered")]

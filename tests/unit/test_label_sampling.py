@@ -103,7 +103,7 @@ def test_an_impossible_sample_is_rejected(widened: object) -> None:
         LabelJoin.restore(TIGHT, stored(parts))
 
 
-def test_a_halving_comes_back_to_labels_without_prediction_a_horizon_after_it_was_undone() -> None:
+def test_early_labels_use_the_wider_sample_a_horizon_after_it_widened() -> None:
     sample = IdSample(halvings=2)
     sample.widen(10)
     sample.widen(20)

@@ -114,7 +114,7 @@ def test_a_file_of_a_secret_that_cannot_be_used_is_named(
     ("kind", "url"),
     [("apprise", "nosuchservice://very-secret"), ("alertmanager", "ftp://very-secret")],
 )
-def test_a_url_that_no_sender_knows_is_an_error_without_the_url(kind: str, url: str) -> None:
+def test_an_unsupported_url_is_an_error_without_the_url(kind: str, url: str) -> None:
     target = TargetSettings.model_validate({"kind": kind, "url": url})
 
     with pytest.raises(InvalidSetting) as caught:

@@ -102,7 +102,7 @@ def test_the_end_of_a_reported_episode_is_reported_despite_a_snooze() -> None:
     assert register.by_id == {}
 
 
-def test_an_episode_that_came_and_went_in_a_snooze_is_only_counted() -> None:
+def test_an_episode_within_a_snooze_is_only_counted() -> None:
     register = open_register()
     register.snooze(command("snooze", until_ms=50_000), AT_20)
     unheard = [alert(episode_id="e2", phase=p, decided_offset=30) for p in ("started", "recovered")]

@@ -35,7 +35,7 @@ def test_a_batch_fetched_before_a_seek_is_dropped() -> None:
     assert partitions.current(batch("epoch.1")) is mine
 
 
-def test_a_dropped_partition_takes_no_batch_and_knows_it_is_lost() -> None:
+def test_a_dropped_partition_accepts_no_batch_and_is_lost() -> None:
     partitions = OwnedPartitions()
     mine = owned()
     partitions.add(mine)

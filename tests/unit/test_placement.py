@@ -129,7 +129,7 @@ def test_a_version_without_any_reference_warms_up_after_a_minute() -> None:
     }
 
 
-def test_a_reference_made_of_drifted_traffic_gives_way_once() -> None:
+def test_a_reference_of_drifted_traffic_is_replaced_once() -> None:
     """Events came before the record: the partition did not know that they had moved."""
     new = Partition(2)
     new.write(*events(600, mean=80.0))

@@ -36,7 +36,7 @@ def test_a_model_at_its_place_is_well() -> None:
     assert check_placement([]).level == "ok"
 
 
-def test_partitions_that_kafka_has_and_no_log_knows_split_what_moves() -> None:
+def test_partitions_beyond_the_topology_are_reported() -> None:
     home = Partition(HOME)
     home.write(FOUR, update(), *events(20))
 
@@ -64,7 +64,7 @@ def test_a_reference_in_the_old_place_only_is_a_problem_until_it_is_copied() -> 
     assert placement_problems(states(old, new), 4) == []
 
 
-def test_events_that_still_come_to_the_old_place_are_named_once_writers_should_know() -> None:
+def test_events_at_the_old_placement_are_reported_once_writers_should_know_the_new_one() -> None:
     old, new = Partition(0), Partition(HOME)
     old.write(update(), GROWN, *events(30))
     new.write(update(), GROWN)

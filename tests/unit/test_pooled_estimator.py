@@ -76,7 +76,7 @@ def test_probabilities_sum_to_one_and_predict_agrees_with_them() -> None:
     assert pool.predict(FRAME).tolist() == found.argmax(axis=1).tolist()
 
 
-def test_a_member_that_knows_fewer_classes_votes_with_those_that_it_knows() -> None:
+def test_a_member_with_fewer_classes_votes_with_its_own() -> None:
     known = estimators("multiclass")
     is_low = pd.Series(np.where(FRAME["a"] > 0, "middle", "low"))
     known["2"] = LogisticRegression().fit(FRAME, is_low)

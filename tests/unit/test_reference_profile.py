@@ -41,7 +41,7 @@ def over_the_wire(profile: ReferenceProfile) -> Any:
     return msgspec.json.decode(msgspec.json.encode(profile_to_data(profile)))
 
 
-def test_a_profile_reads_back_as_it_was_written() -> None:
+def test_a_written_profile_is_read_back_unchanged() -> None:
     assert profile_from_data(over_the_wire(small())) == small()
 
 

@@ -214,7 +214,7 @@ def test_two_versions_that_score_the_same_events_are_both_listed() -> None:
     assert part.rows == list(range(10))
 
 
-def test_which_model_is_meant_must_be_clear() -> None:
+def test_an_ambiguous_model_is_an_error() -> None:
     mine = [record(i, event(i)) for i in range(5)]
     shadow = record(9, event(9, model="m:drill-0123456789ab"))
     other = record(8, event(8, model="other"))

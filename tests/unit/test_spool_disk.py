@@ -172,7 +172,7 @@ def test_a_disk_that_fails_is_reported_and_half_a_batch_is_not_kept(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_corrupt_file_is_set_aside_and_named_and_the_others_are_sent(tmp_path: Path) -> None:
+def test_a_corrupt_file_is_renamed_and_reported_and_the_others_are_sent(tmp_path: Path) -> None:
     for _ in range(2):
         dead = DiskSpool(tmp_path, LARGE)
         dead.write(records(3))

@@ -190,7 +190,7 @@ def test_damaged_records_of_an_ended_process_are_skipped_and_counted(tmp_path: P
     assert (counters.recovered, counters.unrecoverable, heir.files()) == (8, 2, [])
 
 
-def test_rows_of_ours_that_vanished_are_counted(tmp_path: Path) -> None:
+def test_missing_rows_of_the_own_spool_file_are_counted(tmp_path: Path) -> None:
     scene = Scene(tmp_path, 10, ours=True)
     file = scene.spool.oldest()
     assert file is not None

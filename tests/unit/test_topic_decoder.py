@@ -40,7 +40,7 @@ def test_an_undecodable_value_is_skipped_with_its_position(value: bytes | None) 
     assert "partition 0, offset 7" in values.notes()[0]
 
 
-def test_other_kinds_of_ours_are_no_garbage() -> None:
+def test_other_kinds_of_driftline_records_are_skipped_silently() -> None:
     values = TopicDecoder(TOPIC, DriftAlert, kind=ALERT_CE_TYPE)
     assert values.of(Record(0, 1, "io.driftline.health.v1", b"{}")) is None
     assert values.of(Record(0, 2, ALERT_CE_TYPE, GOOD)) == msgspec.json.decode(

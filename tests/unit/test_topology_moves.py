@@ -178,7 +178,7 @@ def test_shards_are_counted_from_keys_and_announced_to_all_partitions() -> None:
     )
 
 
-def test_fewer_partitions_are_believed_only_when_they_last() -> None:
+def test_fewer_partitions_are_accepted_only_after_a_while() -> None:
     worker = Worker(Log(4), InMemoryStateStore(), 0, 1)
     worker.look()
     worker.log.n_partitions = 2
@@ -201,7 +201,7 @@ def test_a_reference_left_behind_by_an_earlier_change_moves_after_the_latest_one
     assert moves(new) == [((4,), True, False)]
 
 
-def test_a_reference_takes_what_its_labels_taught_along() -> None:
+def test_a_reference_is_transferred_with_its_error_reference() -> None:
     from producer.events import Label  # noqa: PLC0415
 
     old = Partition(0)

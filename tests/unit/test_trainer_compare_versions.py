@@ -192,7 +192,7 @@ def _job_of_alert(state: Any) -> Job:
     return a_job(model=MODEL, champion="2", state=state, asked_ms=NOW_MS)
 
 
-def test_a_job_that_waits_for_labels_gives_way_and_its_alert_waits(follower: Follower) -> None:
+def test_a_swap_supersedes_a_job_that_waits_for_labels(follower: Follower) -> None:
     """After the swap the alert is about an old version; it counts again if that one returns."""
     database, context = follower.database, follower.context
     with database.transaction() as rows:

@@ -94,7 +94,7 @@ def test_drift_reported_after_broken_data_trains_on_later_events(
     assert job.work.onset_ms == MENDED_MS
 
 
-def test_broken_data_that_were_mended_before_the_drift_change_nothing(
+def test_data_repaired_before_the_drift_decline_no_retrain(
     database: Database, context: TrainerContext
 ) -> None:
     receive_alert(database, context, **MISSING)

@@ -59,7 +59,7 @@ def all_gone(pids: list[str]) -> bool:
     return False
 
 
-def test_lines_come_as_they_were_written_and_output_ends_with_its_end() -> None:
+def test_lines_arrive_unchanged_and_the_output_ends_at_its_end() -> None:
     lines: list[str] = []
     script = (
         "import os, sys\n"

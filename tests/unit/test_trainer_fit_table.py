@@ -25,7 +25,7 @@ def bits(value: Any) -> Any:
 
 
 @given(st.lists(VALUES, max_size=20))
-def test_any_value_comes_back_with_its_type(
+def test_any_value_round_trips_with_its_type(
     tmp_path_factory: pytest.TempPathFactory, values: list[Any]
 ) -> None:
     file = tmp_path_factory.mktemp("table") / "t.npz"
@@ -38,7 +38,7 @@ def test_any_value_comes_back_with_its_type(
 
 
 @given(st.lists(st.tuples(st.floats(), st.integers(-(2**63), 2**63 - 1), st.booleans())))
-def test_numbers_come_back_to_the_last_bit(
+def test_numbers_round_trip_to_the_last_bit(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[float, int, bool]]
 ) -> None:
     columns = list(zip(*rows, strict=True)) or [(), (), ()]

@@ -51,7 +51,7 @@ def walk(database: Database, start: Job, *states: State) -> Job:
     return current
 
 
-def test_a_job_is_read_back_as_it_was_recorded(database: Database) -> None:
+def test_a_recorded_job_is_read_back_unchanged(database: Database) -> None:
     asked = job().to("asked", ranges=[OffsetRange(partition=3, start=1, end=9)], onset_ms=5)
 
     with database.transaction() as rows:

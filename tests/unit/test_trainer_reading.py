@@ -100,7 +100,7 @@ def test_errors_since_the_last_read_are_reported_as_one(reading: RangeReader) ->
     assert (reading.read, reading.rejected) == (5, 0)
 
 
-def test_after_so_many_turns_a_record_is_passed_over_and_the_good_ones_are_not(
+def test_a_record_is_skipped_after_its_attempts_and_valid_ones_are_not(
     reading: RangeReader,
 ) -> None:
     turns = [[*good(0, 5), bad(5)], *[[bad(5)] * 9] * (MAX_FETCH_ATTEMPTS - 1), good(6, 9)]

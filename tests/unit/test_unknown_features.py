@@ -107,7 +107,7 @@ def test_a_straggler_that_still_sends_it_keeps_nothing_open() -> None:
     assert [a.phase for a in schema_alerts(watched(), wind=wind)] == ["started", "recovered"]
 
 
-def test_one_that_comes_and_goes_is_one_alert() -> None:
+def test_an_intermittent_feature_is_one_alert() -> None:
     bursts = np.where(np.arange(N) % 300 < 100, numbers(2), np.nan)
     assert len(schema_alerts(watched(), wind=np.where(np.arange(N) < 200, np.nan, bursts))) == 1
 
@@ -146,7 +146,7 @@ def test_features_that_appear_together_are_reported_together() -> None:
     assert alert.explanation.endswith("or resolve this episode to accept them.")
 
 
-def test_one_that_comes_later_makes_it_worse() -> None:
+def test_a_later_feature_raises_the_severity() -> None:
     first, then = schema_alerts(
         watched(), wind=only_from(START, numbers(2)), rain=only_from(800, numbers(3))
     )

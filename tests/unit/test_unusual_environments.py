@@ -140,7 +140,7 @@ def test_a_path_that_cannot_be_used_is_named_with_a_fix(number: int, expected: s
     assert found.fix
 
 
-def test_a_database_on_a_full_disk_and_missing_memory_are_sentences() -> None:
+def test_a_full_disk_and_missing_memory_have_a_message() -> None:
     database = to_command_error(sqlite3.OperationalError("database or disk is full"))
     memory = to_command_error(MemoryError())
 
