@@ -33,10 +33,11 @@ def up(
 
     Kafka and Redis of the environment (KAFKA_BOOTSTRAP_SERVERS, REDIS_URL) are used where they are
     set.  What is started here forgets its events at the end; the trainer keeps its models in
-    --data-dir.  The trainer is started for --factory, or for the factories of the settings file.
+    --data-dir.  What ends is started again.  The trainer is started for --factory, or for the
+    factories of the settings file.
 
-    Exit codes: 0 stopped by Ctrl-C, 1 a process ended, 2 invalid setting, 4 Kafka or Redis did not
-    start.
+    Exit codes: 0 stopped by Ctrl-C, 1 a process cannot be started again, 2 invalid setting, 4
+    Kafka or Redis did not start.
     """
     chosen = factory_of_model("up", model, factory)
     context = TrainerOptions(config, None, prefix, data_dir).context(factories=chosen)

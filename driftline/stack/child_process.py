@@ -39,7 +39,7 @@ class ChildProcess:
         self.log = folder / f"{name}.log"
         self.lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         nice = ["nice", "-n", str(niceness)] if niceness and shutil.which("nice") else []
-        with self.log.open("wb") as errors:
+        with self.log.open("ab") as errors:  # it may have been started before
             self._process = subprocess.Popen(  # noqa: S603 - our own modules
                 die_with_parent_command([*nice, *python_command(module, *arguments)]),
                 stdin=subprocess.DEVNULL,

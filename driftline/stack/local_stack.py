@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from driftline.stack.apache_kafka import MIN_JAVA, ApacheKafka, jars_present, java_version
 from driftline.stack.embedded_broker import SHORT_TIMEOUTS, EmbeddedBroker
-from driftline.stack.server_process import clean_up_on_sigterm
+from driftline.stack.server_process import ServerProcess, clean_up_on_sigterm
 from driftline.stack.temporary_folder import temporary_folder
 from driftline.stack.valkey import Valkey
 
 
+class OwnServer(NamedTuple):
+    """A server that was started here; ``restart`` is ``None`` if that would lose its data."""
+
+    name: str
+    process: ServerProcess
+    restart: Callable[[], None] | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalStack:
-    """The addresses of Kafka and Redis, and their descriptions."""
+    """The addresses of Kafka and Redis, their descriptions, and those that were started here."""
 
     bootstrap_servers: str
     redis_url: str
     broker: str
     store: str
     embedded: bool
+    own: tuple[OwnServer, ...] = ()
 
     @classmethod
     @contextlib.contextmanager
@@ -35,6 +45,7 @@ class LocalStack:
         Raises:
             ServerStartError: no server is installed, or it does not start.
         """
+        own: list[OwnServer] = []
         with contextlib.ExitStack() as stack:
             stack.enter_context(clean_up_on_sigterm())
             folder = stack.enter_context(temporary_folder("stack"))
@@ -45,13 +56,15 @@ class LocalStack:
                 kafka = ApacheKafka(folder) if java else EmbeddedBroker(folder)
                 stack.callback(kafka.stop)
                 kafka.start()
+                own.append(OwnServer("Kafka", kafka.process, kafka.start if java else None))
                 servers, broker, embedded = kafka.bootstrap_servers, kafka.description, not java
             url = os.environ.get("REDIS_URL")
             store = "Redis at REDIS_URL"
             if not url:
-                valkey = Valkey(folder)
+                valkey = Valkey(folder, append_only=True)
                 stack.callback(valkey.stop)
                 valkey.start()
+                own.append(OwnServer("Redis", valkey.process, valkey.start))
                 url, store = valkey.url, valkey.description
             yield cls(
                 bootstrap_servers=servers,
@@ -59,6 +72,7 @@ class LocalStack:
                 broker=broker,
                 store=store,
                 embedded=embedded,
+                own=tuple(own),
             )
 
     def describe(self) -> list[str]:

@@ -6,18 +6,21 @@ import contextlib
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
-from driftline.cli.command_error import EXIT_UNREACHABLE, CommandError
+from driftline.cli.command_error import EXIT_UNREACHABLE, EXIT_USAGE, CommandError
+from driftline.cli.output import note
 from driftline.stack.child_process import ChildProcess
-from driftline.stack.local_stack import LocalStack
+from driftline.stack.local_stack import LocalStack, OwnServer
 from driftline.stack.server_process import ServerStartError, free_port
 from driftline.stack.temporary_folder import temporary_folder
 from driftline.topics import topic_registry
 
 READY_S: Final = 60.0
+RESTART_S: Final = 5.0
+"""A process that ended is started again after this time."""
 _POLL_S: Final = 0.2
 
 
@@ -42,7 +45,10 @@ class OwnStack:
         self.servers, self._options, self._folder = servers, options, folder
         self.data_dir = options.data_dir or folder / "trainer"
         self._monitor_port = free_port()
-        self._children: list[ChildProcess] = []
+        self._children: dict[str, ChildProcess] = {}
+        self._start_child: dict[str, Callable[[], ChildProcess]] = {}
+        self._restart_s: dict[str, float] = {}
+        self._is_ready = False
 
     @classmethod
     @contextlib.contextmanager
@@ -68,6 +74,7 @@ class OwnStack:
             cleanup.callback(stack._stop)
             stack._start()
             stack._wait_until_ready()
+            stack._is_ready = True
             yield stack
 
     @property
@@ -91,7 +98,7 @@ class OwnStack:
         """Wait until Ctrl-C or SIGTERM.
 
         Raises:
-            CommandError: a process ended.
+            CommandError: a setting is invalid, or a server ended that cannot be started again.
         """
         while True:
             self._check()
@@ -114,11 +121,10 @@ class OwnStack:
         settings = self._options.settings_file
         config = [] if settings is None else ["--config", str(settings.resolve())]
         environment = self.servers.monitor_environment()
-        self._children.append(
-            ChildProcess(
-                command, "driftline", [command, *arguments, *config], environment, self._folder
-            )
+        self._start_child[command] = lambda: ChildProcess(
+            command, "driftline", [command, *arguments, *config], environment, self._folder
         )
+        self._children[command] = self._start_child[command]()
 
     def _wait_until_ready(self) -> None:
         waiting = [f"http://127.0.0.1:{self._monitor_port}/readyz", f"{self.dashboard_url}/healthz"]
@@ -137,17 +143,44 @@ class OwnStack:
                 time.sleep(_POLL_S)
 
     def _check(self) -> None:
-        for child in self._children:
+        """Start what has ended again; a process that never was ready, or cannot be, is an error."""
+        for server in self.servers.own:
+            code = server.process.exit_code
+            if code is not None:
+                self._restart_server(server, f"{server.name} ended with exit code {code}")
+        for name, child in tuple(self._children.items()):
             child.new_lines()
             if child.exit_code is not None:
-                raise CommandError(
-                    f"driftline {child.name} ended with exit code {child.exit_code}",
-                    where=str(child.log),
-                    why="\n" + child.tail(),
-                )
+                self._restart_child(name, child)
+
+    def _restart_server(self, server: OwnServer, found: str) -> None:
+        where = str(server.process.log)
+        if server.restart is None or not self._is_ready:
+            raise CommandError(found, where=where, why="\n" + server.process.tail())
+        note(f"{found}; it is started again")
+        try:
+            server.restart()
+        except ServerStartError as failed:
+            raise CommandError(found, where=where, why=str(failed)) from failed
+        note(f"{server.name} answers again")
+
+    def _restart_child(self, name: str, child: ChildProcess) -> None:
+        """A process gives up while Kafka or Redis is away for long: it is started again."""
+        found = f"driftline {name} ended with exit code {child.exit_code}"
+        if not self._is_ready or child.exit_code == EXIT_USAGE:
+            raise CommandError(found, where=str(child.log), why="\n" + child.tail())
+        now_s = time.monotonic()
+        due_s = self._restart_s.get(name)
+        if due_s is None:
+            note(f"{found}; it is started again in {RESTART_S:g} s, see {child.log}")
+            self._restart_s[name] = now_s + RESTART_S
+        elif now_s >= due_s:
+            del self._restart_s[name]
+            child.stop()
+            self._children[name] = self._start_child[name]()
 
     def _stop(self) -> None:
-        for child in reversed(self._children):
+        for child in reversed(self._children.values()):
             child.stop()
 
 

@@ -86,6 +86,11 @@ class ServerProcess:
         """The process id; ``None`` before the start."""
         return None if self._process is None else self._process.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code; ``None`` while it runs, and before the start."""
+        return None if self._process is None else self._process.poll()
+
     def start(self) -> None:
         """Start the process in its own session, so that Ctrl-C does not reach it."""
         with self.log.open("ab") as log:

@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 
 from driftline.stack.server_process import free_port
@@ -67,6 +69,27 @@ def running_up(folder: Path) -> Iterator[tuple[subprocess.Popen[str], list[str]]
             process.kill()
 
 
+def child_of(parent: int, name: str) -> int | None:
+    """The process of ``parent`` whose command line has ``name``."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            ppid = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            if int(ppid) == parent and name.encode() in (folder / "cmdline").read_bytes():
+                return int(folder.name)
+    return None
+
+
+def is_replaced(parent: int, name: str, former: int) -> bool:
+    return child_of(parent, name) not in (None, former)
+
+
+def answer_of(url: str) -> str:
+    try:
+        return httpx.get(url, timeout=5).text
+    except httpx.TransportError:
+        return ""
+
+
 def test_the_first_five_minutes(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(ROWS)
     run_in(tmp_path, driftline("init", "churn", "--from", "train.csv", *COLUMNS), dict(os.environ))
@@ -83,5 +106,18 @@ def test_the_first_five_minutes(tmp_path: Path) -> None:
             return sum(one["counters"]["valid"] for one in status["partitions"])
 
         until(lambda: events() == 1, "the event is counted")
+        findings = run_in(tmp_path, driftline("doctor"), own)
+        assert "WARNING" not in findings, findings
+
+        for name in ("valkey-server", "kafka.Kafka", "monitor"):
+            if child := child_of(process.pid, name):
+                os.kill(child, signal.SIGKILL)
+                until(partial(is_replaced, process.pid, name, child), f"another {name} is started")
+        said = tmp_path / "up.log"
+        until(lambda: "Redis answers again" in said.read_text(), "it states that Redis is back")
+        address = lines[0].split()[-1]
+        until(lambda: answer_of(f"{address}/healthz") == "alive\n", "the dashboard recovers")
+        run_in(tmp_path, [sys.executable, "log_predictions.py"], own)
+        until(lambda: events() == 2, "nothing was lost, and the next event is counted")
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
