@@ -428,7 +428,11 @@ def examine_placement(
     settings: Settings, client: Redis, n_partitions: int, newest: Sequence[Record]
 ) -> list[HealthCheckResult]:
     """Check names, versions, labels, the partitions of models, and those of the newest records."""
-    from driftline.doctor.model_checks import check_label_joins, check_served_versions  # noqa: PLC0415
+    from driftline.doctor.model_checks import (  # noqa: PLC0415
+        check_label_joins,
+        check_served_versions,
+        newest_labels,
+    )
     from driftline.monitor_state.confusable_names import confusable_names  # noqa: PLC0415
     from driftline.monitor_state.partition_monitors import read_monitors  # noqa: PLC0415 - light imports
     from driftline.monitor_state.placement_report import (  # noqa: PLC0415
@@ -447,7 +451,7 @@ def examine_placement(
     return [
         *health_checks.check_names(confusable_names(monitors)),
         *check_served_versions(monitors),
-        *check_label_joins(monitors),
+        *check_label_joins(monitors, newest_labels(newest)),
         check_placement(placement_problems(monitors, n_partitions)),
         examine_routing(newest, n_partitions, placement_effective_ms(monitors)),
     ]

@@ -5,16 +5,19 @@ All of them are pure.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from driftline.doctor.health_checks import HealthCheckResult, format_duration
 from producer.synthetic import is_synthetic
 
 if TYPE_CHECKING:
+    from driftline.topics.topic_reader import Record
     from stream_monitor.core.partition import PartitionMonitor
+    from stream_monitor.labels.join import LabelJoin
     from trainer.contracts import RetrainEvent
 
 SWITCH_MS: Final = 10 * 60_000
@@ -60,26 +63,62 @@ def check_served_versions(monitors: Iterable[PartitionMonitor]) -> list[HealthCh
     return found
 
 
-def check_label_joins(monitors: Iterable[PartitionMonitor]) -> list[HealthCheckResult]:
-    """Check whether labels have the ids of predictions."""
-    waiting: dict[str, int] = defaultdict(int)
-    joined: dict[str, int] = defaultdict(int)
+def newest_labels(newest: Sequence[Record]) -> dict[str, list[str]]:
+    """The ids of the labels among the records, by model."""
+    from producer.codec import RejectedRecord, decode  # noqa: PLC0415 - light imports
+    from producer.events import CE_TYPE_OF, Label  # noqa: PLC0415
+
+    found: dict[str, list[str]] = {}
+    for record in newest:
+        if record.kind == CE_TYPE_OF[Label]:
+            with contextlib.suppress(RejectedRecord):
+                label = decode(record.value or b"", record.kind)
+                if isinstance(label, Label):
+                    found.setdefault(label.model, []).append(label.id)
+    return found
+
+
+def check_label_joins(
+    monitors: Sequence[PartitionMonitor], newest: Mapping[str, Sequence[str]]
+) -> list[HealthCheckResult]:
+    """Check whether labels have the ids of predictions.
+
+    ``newest`` are the ids of the newest labels of each model.  Where they are few, all labels since
+    the beginning are looked at.
+    """
+    joins: dict[str, list[LabelJoin]] = defaultdict(list)
     for monitor in monitors:
         for name, model in monitor.models.items():
             if not is_synthetic(name):
-                waiting[name] += model.labels.early + model.labels.counts.unmatched
-                joined[name] += model.labels.counts.joined
-    return [
-        HealthCheckResult(
-            check=f"labels without predictions of {name}",
-            level="warning",
-            found=f"{n:,} labels have the id of no prediction; {joined[name]:,} labels have one",
-            fix="write each label with the id that InferenceLogger.log returned for its "
-            "prediction, and with the same model name",
-        )
-        for name, n in sorted(waiting.items())
-        if n >= MIN_LABELS and n > MAX_WAITING_RATIO * joined[name]
-    ]
+                joins[name].append(model.labels)
+    found = []
+    for name, labels in sorted(joins.items()):
+        waits = [_waits(labels, one) for one in newest.get(name, ())]
+        known = [one for one in waits if one is not None]
+        n, total = sum(known), len(known)
+        text = f"{n:,} of the newest {total:,} labels have the id of no prediction"
+        if total < MIN_LABELS:
+            n = sum(one.early + one.counts.unmatched for one in labels)
+            joined = sum(one.counts.joined for one in labels)
+            total = n + joined
+            text = f"{n:,} labels have the id of no prediction; {joined:,} labels have one"
+        if n >= MIN_LABELS and n > MAX_WAITING_RATIO * (total - n):
+            found.append(
+                HealthCheckResult(
+                    check=f"labels without predictions of {name}",
+                    level="warning",
+                    found=text,
+                    fix="write each label with the id that InferenceLogger.log returned for its "
+                    "prediction, and with the same model name",
+                )
+            )
+    return found
+
+
+def _waits(labels: Iterable[LabelJoin], label_id: str) -> bool | None:
+    """Whether a label waits in one of the partitions of its model; ``None``: not known."""
+    known = [one for one in (join.waits(label_id) for join in labels) if one is not None]
+    return any(known) if known else None
 
 
 def check_retrains(events: Iterable[RetrainEvent], now_ms: int) -> list[HealthCheckResult]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from producer.events import Label, Prediction
 from stream_monitor.ingest.batch import EventBatch, Ints
+from stream_monitor.ingest.columns import id_hashes
 from stream_monitor.labels.id_sample import IdSample
 from stream_monitor.labels.label_counts import LabelCounts
 from stream_monitor.labels.label_spec import LabelSpec
@@ -132,6 +133,13 @@ class LabelJoin:
     def early(self) -> int:
         """The number of labels that wait for their prediction."""
         return len(self._early)
+
+    def waits(self, label_id: str) -> bool | None:
+        """Whether the label of this id waits for its prediction; ``None``: it is sampled out."""
+        hashed = int(id_hashes([label_id])[0])
+        if hashed >= self._sample.early_threshold:
+            return None
+        return self._early.get(hashed) is not None
 
     @property
     def sampling_ratio(self) -> float:

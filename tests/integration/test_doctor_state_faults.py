@@ -18,7 +18,9 @@ from driftline.cli.doctor import examine_coverage, examine_placement, examine_re
 from driftline.doctor.health_checks import HealthCheckResult
 from driftline.stack.temporary_folder import temporary_folder
 from driftline.stack.valkey import Valkey
-from producer.events import Event, Label, ModelUpdate
+from driftline.topics.topic_reader import Record
+from producer.codec import encode
+from producer.events import CE_TYPE_OF, Event, Label, ModelUpdate
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.settings import RedisSettings, Settings
@@ -60,8 +62,8 @@ def events(n: int, *, model: str = "m", version: str = "1", after: int = 0) -> I
         )
 
 
-def foreign_labels(n: int) -> Iterator[Event]:
-    for i in range(n):
+def foreign_labels(n: int, *, after: int = 0) -> Iterator[Event]:
+    for i in range(after, after + n):
         yield Label(id=f"row {i}", model="m", label=1, time_ms=START_MS + SECOND_MS * i)
 
 
@@ -105,8 +107,11 @@ class StoredState:
         )
         self.client: Any = redis.Redis.from_url(url)
 
-    def after(self, log: list[Event]) -> dict[str, HealthCheckResult]:
-        """What doctor reports when a monitor has read ``log``; without what is fine."""
+    def after(self, log: list[Event], *, newest: int = 0) -> dict[str, HealthCheckResult]:
+        """What doctor reports when a monitor has read ``log``; without what is fine.
+
+        The last ``newest`` records are those that doctor reads from Kafka.
+        """
         topic, prefix = self.settings.topics.events, self.settings.topics.prefix
         state = PartitionStateFactory(self.settings.monitor_spec(), prefix).new(topic, 0)
         records = [record_of(i, event, START_MS + SECOND_MS * i) for i, event in enumerate(log)]
@@ -114,9 +119,17 @@ class StoredState:
         self.client.hset(partition_key(topic, 0), mapping=state.changes())
         found = [
             *examine_coverage(self.settings, self.client, 1),
-            *examine_placement(self.settings, self.client, 1, []),
+            *examine_placement(self.settings, self.client, 1, tail_of(log, newest)),
         ]
         return {each.check: each for each in found if each.level != "ok"}
+
+
+def tail_of(log: list[Event], n: int) -> list[Record]:
+    """The last records of a log as they are read from Kafka."""
+    return [
+        Record(0, i, CE_TYPE_OF[type(event)], encode(event), b"m", START_MS)
+        for i, event in enumerate(log)
+    ][len(log) - n :]
 
 
 @pytest.fixture
@@ -140,6 +153,29 @@ def test_a_fault_in_the_state_is_found_with_its_fix(fault: str, stored: StoredSt
     assert found.keys() == {check}
     assert text in found[check].found
     assert fix in found[check].fix
+
+
+def labels_of_all(n: int) -> list[Event]:
+    return [
+        Label(id=f"m-1-{i}", model="m", label=1, time_ms=START_MS + SECOND_MS * i) for i in range(n)
+    ]
+
+
+def test_labels_that_lost_their_predictions_lately_are_found_after_many_that_had_one(
+    stored: StoredState,
+) -> None:
+    """And no more, once the newest labels have predictions."""
+    broken = [*HEALTHY, *labels_of_all(900), *foreign_labels(85)]
+    assert stored.after(broken, newest=100) == {}
+
+    broken += foreign_labels(120, after=85)
+    found = stored.after(broken, newest=300)
+
+    [one] = found.values()
+    assert one.check == "labels without predictions of m"
+    assert one.found == "205 of the newest 300 labels have the id of no prediction"
+    mended = [*HEALTHY, *foreign_labels(150), *labels_of_all(900)]
+    assert stored.after(mended, newest=300) == {}
 
 
 def test_a_redis_that_may_lose_the_state_is_found_with_the_fix() -> None:
