@@ -187,6 +187,8 @@ class ReadModel:
         profile = detail.reference_of(version)
         if profile is None or any(server.name == "Kafka" for server in seen.away()):
             return NONE_RECENT
+        if profile.prediction is None and not features:
+            return NONE_RECENT
         key = (name, profile.version, since_ms)
         known = self._recent.get(key)
         if known is not None and seen.now_ms - known[0] < RECENT_MS:
