@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,6 +23,7 @@ MOST_TIMES: Final = 10
 _LEAST_TIMES: Final = 3
 _MAX_FOLLOWED: Final = 64
 _LOW: Final = np.uint64(0xFFFFFFFF)
+_16: Final = np.uint32(16)
 _32: Final = np.uint64(32)
 
 
@@ -116,10 +117,11 @@ class RepeatedValueDetector:
         if self._repeating:
             found = self._follow(fresh, where, dict.fromkeys(range(len(fresh)), 0))
         else:
-            recent: Hashes = np.concatenate((self._ring, hashes_of(fresh)))
+            hashes = hashes_of(fresh)
+            recent: Hashes = np.concatenate((self._ring, hashes))
             pairs = _pairs(recent, len(self._ring))
             if len(pairs) or self._followed:
-                found = self._follow(fresh, where, pairs)
+                found = self._follow(fresh, where, pairs, hashes)
             self._ring = recent[-RING_VALUES:]
         self._n += len(fresh)
         self._n_events += len(values)
@@ -136,15 +138,19 @@ class RepeatedValueDetector:
             new &= self._known.take(at, mode="clip") != values
         return new
 
-    def _follow(self, fresh: Floats, where: Ints, pairs: Mapping[int, int]) -> RepeatedValue | None:
-        """Follow the values that came before within the ring, or are followed already."""
+    def _follow(
+        self, fresh: Floats, where: Ints, pairs: Mapping[int, int], hashes: Hashes | None = None
+    ) -> RepeatedValue | None:
+        """Follow the values that came before within the ring, or are followed already.
+
+        Without ``hashes`` all values are followed from their first occurrence on.
+        """
         places = list(pairs)
-        if not self._repeating:
-            plain: list[float] = fresh.tolist()
-            values = {*self._followed, *(plain[i] for i in places)}
-            if values.isdisjoint(plain):
-                return None
-            places = [i for i, value in enumerate(plain) if value in values]
+        if hashes is not None:
+            followed = hashes_of(np.array(list(self._followed), dtype=np.float64))
+            likely = _likely(hashes, np.concatenate((followed, hashes[places])))
+            values = {*self._followed, *fresh[places].tolist()}
+            places = [i for i in likely.tolist() if fresh[i] in values]
         for i in places:
             value, event = float(fresh[i]), self._n_events + int(where[i])
             place = event if self._repeating else self._n + i
@@ -195,12 +201,24 @@ class RepeatedValueDetector:
         self._followed = dict(state.followed)
 
 
-def _pairs(recent: Ints | Any, n_before: int) -> dict[int, int]:
+def _likely(hashes: Hashes, wanted: Hashes) -> Ints:
+    """The places of all hashes (n,) that are wanted (k,), ascending, and of a few others.
+
+    One table look-up for each hash, of its upper half: a fifth of the cost of comparing values.
+    """
+    table = np.zeros(1 << 16, dtype=np.bool_)
+    table[wanted >> _16] = True
+    return table[hashes >> _16].nonzero()[0]
+
+
+def _pairs(recent: Hashes, n_before: int) -> dict[int, int]:
     """The distance of new values (those from ``n_before`` on) to their last occurrence."""
     ordered = np.sort(recent)
-    if not np.count_nonzero(ordered[1:] == ordered[:-1]):
+    equal = ordered[1:] == ordered[:-1]
+    if not np.count_nonzero(equal):
         return {}  # the usual case, without their places
-    keys = (recent.astype(np.uint64) << _32) | np.arange(len(recent), dtype=np.uint64)
+    at = _likely(recent, ordered[1:][equal])
+    keys = (recent[at].astype(np.uint64) << _32) | at.astype(np.uint64)
     keys.sort()
     same = np.flatnonzero(keys[1:] >> _32 == keys[:-1] >> _32)
     if not len(same):

@@ -11,7 +11,7 @@ do, the rule names the one that also explains the change of spread.
 from __future__ import annotations
 
 import math
-from operator import sub
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import msgspec
@@ -140,6 +140,28 @@ def _any_outside(spans: Bools) -> bool:
     return bool((spans.sum(axis=1) >= _OUTSIDE_SHARE * SPAN_EVENTS).any())
 
 
+def _sums(
+    values: Ints, outside: Bools, before: int, starts: list[int]
+) -> Iterator[tuple[int, int, int, int, int]]:
+    """Of each part of the values: its end, sum, sum of scaled squares, values outside, largest step.
+
+    The parts begin at ``starts``; ``before`` is the value before the first of them.
+    """
+    first = starts[0]
+    part, at = values[first:], [start - first for start in starts]
+    steps = np.empty_like(part)
+    steps[0] = part[0] - before
+    np.subtract(part[1:], part[:-1], out=steps[1:])
+    return zip(
+        [*starts[1:], len(values)],
+        np.add.reduceat(part, at).tolist(),
+        np.add.reduceat(np.square(part >> _SQUARE_SHIFT), at).tolist(),
+        np.add.reduceat(outside[first:], at, dtype=np.int64).tolist(),
+        np.maximum.reduceat(np.abs(steps, out=steps), at).tolist(),
+        strict=True,
+    )
+
+
 class UnitRule:
     """Compares consecutive spans of one numeric feature, in raw units."""
 
@@ -161,39 +183,43 @@ class UnitRule:
         changes: list[UnitChange] = []
         if not len(values):
             return changes
-        first = int(values[0]) if self.state.last is None else self.state.last
-        self.state.last = int(values[-1])
-        columns = _Columns(values, outside, first)
-        head = min(len(values), (SPAN_EVENTS - self.state.n) % SPAN_EVENTS)
-        full = (len(values) - head) // SPAN_EVENTS
+        state, n = self.state, len(values)
+        before = int(values[0]) if state.last is None else state.last
+        state.last = int(values[-1])
+        head = min(n, (SPAN_EVENTS - state.n) % SPAN_EVENTS)
+        full = (n - head) // SPAN_EVENTS
         middle = head + full * SPAN_EVENTS
-        if head:
-            self._add(columns, 0, head)
-            self._close_if_full(head, changes)
-        if full:
-            calm = self.state.broken is None and (
-                np.count_nonzero(outside) < _OUTSIDE_SHARE * SPAN_EVENTS
-                or not _any_outside(outside[head:middle].reshape(full, SPAN_EVENTS))
-            )
-            # The common case, without a loop: only the last two spans matter.
-            for i in range(max(0, full - 2) if calm else 0, full):
-                start = head + i * SPAN_EVENTS
-                self._add(columns, start, start + SPAN_EVENTS)
-                self._close_if_full(start + SPAN_EVENTS, changes)
-        if middle < len(values):
-            self._add(columns, middle, len(values))
+        start = 0
+        if full > 1 and self._is_calm(outside, head, middle):  # only the last two spans matter
+            start, head = middle - 2 * SPAN_EVENTS, 0
+            before = int(values[start - 1]) if start else before
+            self._start_span()
+        starts = [*([start] if head else []), *range(start + head, middle, SPAN_EVENTS)]
+        if middle < n:
+            starts.append(middle)
+        for end, total, squares, n_outside, step in _sums(values, outside, before, starts):
+            state.n += end - start
+            state.total += total
+            state.squares += squares
+            state.outside += n_outside
+            state.step = max(state.step, step)
+            self._close_if_full(end, changes)
+            start = end
         return changes
 
-    def _add(self, columns: _Columns, start: int, end: int) -> None:
-        values: list[int] = columns.values[start:end].tolist()  # faster than arrays of 32
-        state = self.state
-        state.n += end - start
-        state.total += sum(values)
-        state.squares += sum([(value >> _SQUARE_SHIFT) ** 2 for value in values])
-        state.outside += int(np.count_nonzero(columns.outside[start:end]))
-        before = int(columns.values[start - 1]) if start else columns.before
-        steps = map(abs, map(sub, values, [before, *values]))
-        state.step = max(state.step, *steps)
+    def _is_calm(self, outside: Bools, head: int, middle: int) -> bool:
+        """Whether no span that ends in the batch can begin or end a change.
+
+        The first ends at ``head``, if that is not 0; the last at ``middle``.
+        """
+        if self.state.broken is not None:
+            return False
+        most = _OUTSIDE_SHARE * SPAN_EVENTS
+        if np.count_nonzero(outside) + self.state.outside < most:
+            return True
+        if head and self.state.outside + np.count_nonzero(outside[:head]) >= most:
+            return False
+        return not _any_outside(outside[head:middle].reshape(-1, SPAN_EVENTS))
 
     def _span(self) -> SpanStatistics:
         mean = self.state.total / SPAN_EVENTS
