@@ -143,7 +143,7 @@ def _any_outside(spans: Bools) -> bool:
 def _sums(
     values: Ints, outside: Bools, before: int, starts: list[int]
 ) -> Iterator[tuple[int, int, int, int, int]]:
-    """Of each part of the values: its end, sum, sum of scaled squares, values outside, largest step.
+    """End, sum, sum of scaled squares, values outside and largest step of parts of the values.
 
     The parts begin at ``starts``; ``before`` is the value before the first of them.
     """
