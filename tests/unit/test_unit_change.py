@@ -5,12 +5,6 @@ from __future__ import annotations
 from itertools import cycle
 
 import msgspec
-from itertools import cycle
-
-import msgspec
-from itertools import cycle
-
-import msgspec
 import numpy as np
 import pytest
 
@@ -55,46 +49,6 @@ def test_the_break_ends_when_the_old_unit_returns() -> None:
 
     assert [c.broken for c in changes] == [True, False]
     assert 600 < changes[1].seen <= 700
-
-
-@pytest.mark.parametrize("sizes", [(1,), (7, 33), (200, 31, 65)])
-def test_the_cuts_between_batches_change_nothing(sizes: tuple[int, ...]) -> None:
-    rng = np.random.default_rng(4)
-    raw = 40 + 3 * rng.standard_normal(1_000)
-    raw[310:650] = (raw[310:650] - 32) / 1.8
-    raw[900:] += 200
-    whole, parted = watch(), watch()
-    changes = feed(whole, raw)
-    found, start = [], 0
-    for size in cycle(sizes):
-        part = feed(parted, raw[start : start + size])
-        found += [change._replace(seen=start + change.seen) for change in part]
-        start += size
-        if start >= len(raw):
-            break
-
-    assert found == changes
-    assert msgspec.to_builtins(parted.state) == msgspec.to_builtins(whole.state)
-
-
-@pytest.mark.parametrize("sizes", [(1,), (7, 33), (200, 31, 65)])
-def test_the_cuts_between_batches_change_nothing(sizes: tuple[int, ...]) -> None:
-    rng = np.random.default_rng(4)
-    raw = 40 + 3 * rng.standard_normal(1_000)
-    raw[310:650] = (raw[310:650] - 32) / 1.8
-    raw[900:] += 200
-    whole, parted = watch(), watch()
-    changes = feed(whole, raw)
-    found, start = [], 0
-    for size in cycle(sizes):
-        part = feed(parted, raw[start : start + size])
-        found += [change._replace(seen=start + change.seen) for change in part]
-        start += size
-        if start >= len(raw):
-            break
-
-    assert found == changes
-    assert msgspec.to_builtins(parted.state) == msgspec.to_builtins(whole.state)
 
 
 @pytest.mark.parametrize("sizes", [(1,), (7, 33), (200, 31, 65)])
