@@ -208,7 +208,8 @@ def _likely(hashes: Hashes, wanted: Hashes) -> Ints:
     """
     table = np.zeros(1 << 16, dtype=np.bool_)
     table[wanted >> _16] = True
-    return table[hashes >> _16].nonzero()[0]
+    places: Ints = table[hashes >> _16].nonzero()[0]
+    return places
 
 
 def _pairs(recent: Hashes, n_before: int) -> dict[int, int]:
