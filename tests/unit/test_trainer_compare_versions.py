@@ -307,3 +307,20 @@ def test_nan_losses_are_sent_as_they_are() -> None:
     found = msgspec.msgpack.decode(msgspec.msgpack.encode(scored), type=ScoredEvents)
 
     assert np.isnan(found.losses["1"]).all()
+
+
+@pytest.mark.parametrize(("caused_by", "needed"), [("growth:1", 6_000), ("alert-1", 2_500)])
+def test_a_window_of_few_rows_does_not_make_a_retrain_for_growth_start_again(
+    follower: Follower, monkeypatch: pytest.MonkeyPatch, caused_by: str, needed: int
+) -> None:
+    """After a retrain for drift the rows count that it was made from."""
+    stored = follower.context.manifest(MODEL, "3")
+    assert stored is not None
+    manifest = msgspec.structs.replace(stored, caused_by=caused_by)
+    monkeypatch.setattr(TrainerContext, "manifest", lambda *_: manifest)
+    follower.record(100, **grown(3_000))
+    end(follower.database)
+    follower.now_ms += DAY_MS
+
+    assert follower.record(100, **grown(needed - 1, 2_000, version="3")).jobs == ()
+    assert len(follower.record(100, **grown(1, 2_000, version="3")).jobs) == 1

@@ -220,7 +220,7 @@ def _grow(
     """Count the labelled events since the newest version; request a retrain if there are enough."""
     growth = comparison.growth
     if growth.version != scored.newest_version:
-        growth = Growth(version=scored.newest_version, rows=scored.newest_rows)
+        growth = Growth(version=scored.newest_version, rows=_growing_rows(scored, growth, context))
         comparison.growth = growth
     for position in (*scored.before, *scored.after):
         growth.starts.setdefault(position.partition, position.reread_offset)
@@ -249,6 +249,20 @@ def _grow(
     growth.rows, growth.n_fresh = growth.rows + growth.n_fresh, 0
     job = _job(cause, model, champion, now_ms, work, state="waiting")
     return _add(rows, job, "requested", context.topics.retrain)
+
+
+def _growing_rows(scored: ScoredEvents, before: Growth, context: TrainerContext) -> int | None:
+    """Return the rows that have to grow by the policy's factor since the newest version.
+
+    A retrain for growth that chose a window of fewer rows grew nevertheless: as many rows again
+    would train the same.
+    """
+    rows, grown = scored.newest_rows, before.rows
+    if rows is None or grown is None or grown <= rows:
+        return rows
+    manifest = context.manifest(scored.model, scored.newest_version)
+    by_growth = manifest is not None and manifest.caused_by.startswith(f"{GROWTH_RULE}:")
+    return grown if by_growth else rows
 
 
 def _job(

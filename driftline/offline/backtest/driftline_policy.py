@@ -88,6 +88,8 @@ class Driftline:
         self._champion, self._served_from = FIRST_VERSION, 0
         self._vote = VersionVote(VoteState(champion=FIRST_VERSION, weights={FIRST_VERSION: 1.0}))
         self._members: dict[str, FittedVersion] = {}
+        self._grown: dict[str, int] = {}
+        """The rows of a version that a retrain for growth made, whatever its window."""
         self._test = SwapTest(context.swap, SwapState(champion=FIRST_VERSION))
         self._is_scored = np.zeros(len(stream), dtype=np.bool_)
         self._is_scored[stream.known_rows(stream.n_training)] = True
@@ -325,11 +327,13 @@ class Driftline:
 
     def _grow(self, end: int) -> None:
         """Retrain when the rows of the newest version have grown by the policy's factor."""
-        newest = self.stored[self._newest].fitted
+        newest = self.stored[self._newest]
         known = self._stream.known_rows(end)
-        fresh = int((known >= newest.trained_until).sum())
-        if is_grown(len(newest.rows), fresh, self._context.policy):
+        fresh = int((known >= newest.fitted.trained_until).sum())
+        rows = max(len(newest.fitted.rows), self._grown.get(newest.name, 0))
+        if is_grown(rows, fresh, self._context.policy):
             self._retrain(None, self._usable_rows(end), 0, end)
+            self._grown = {self._newest: rows + fresh}
 
     def _compare_versions(self, end: int) -> None:
         """Take the losses of all versions on newly known labels; swap or weigh if due."""
