@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sys
 import time as clock
 from collections.abc import Callable, Iterator
@@ -52,7 +53,10 @@ def publish(
     time_format: TimeFormat = None,
     id_: Annotated[
         str | None,
-        typer.Option("--id", help="Column of the event ids \\[default: the row number]."),
+        typer.Option(
+            "--id",
+            help="Column of the event ids \\[default: the row number, with a digest of the file].",
+        ),
     ] = None,
     speed: Annotated[
         float | None, typer.Option(min=0.001, help="Rows a second \\[default: as fast as it goes].")
@@ -74,9 +78,9 @@ def publish(
     """Write the rows of a file to the event topic, optionally with injected drift.
 
     Every other column that can be watched is a feature; the columns left out are listed.  Without
-    --time the events are one second apart, from 1970 on.  Rows that the monitor would reject are
-    counted and not written; if all rows are rejected, the exit code is 1.  Publishing a file again
-    with the same ids changes nothing: the monitor ignores events it has already counted.
+    --time the events are one second apart, and the last one is now.  Rows that the monitor would
+    reject are counted and not written; if all rows are rejected, the exit code is 1.  Publishing
+    the same again changes nothing: the monitor ignores ids that it has already counted.
     """
     if time_format is not None and time is None:
         raise CommandError(
@@ -119,6 +123,7 @@ def publish(
             version=version,
             columns=columns,
             injections=injections,
+            source=_source_of(file, version, inject or []),
             now_ms=int(clock.time() * 1_000),
             limits=settings.monitor_spec().limits,
         )
@@ -126,6 +131,14 @@ def publish(
             done = publish_rows(rows, writer, events_per_s=speed, on_progress=advance)
     _flush(finish, settings.kafka.bootstrap_servers)
     _report(done, file, "checked" if dry_run else "written and acknowledged")
+
+
+def _source_of(file: Path, version: str, inject: list[str]) -> str:
+    """A name of what is published: the content of the file, the version and the injections."""
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256")
+    digest.update(repr((version, inject)).encode())
+    return digest.hexdigest()[:12]
 
 
 def _report(done: PublishResult, file: Path, what: str) -> None:

@@ -219,6 +219,7 @@ def events(path: Path, *options: str) -> Iterator[Event]:
         model="m",
         version="1",
         columns=columns,
+        source="a",
         now_ms=1_700_000_000_000,
         limits=Limits(),
     )

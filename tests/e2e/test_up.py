@@ -22,6 +22,7 @@ from tests.e2e.test_init import COLUMNS, ROWS
 from tests.integration.monitor_harness import until
 
 pytestmark = pytest.mark.kafka
+LIVE_ROWS = 3_000
 
 
 def driftline(*words: str) -> list[str]:
@@ -90,8 +91,11 @@ def answer_of(url: str) -> str:
         return ""
 
 
-def test_the_first_five_minutes(tmp_path: Path) -> None:
+def test_the_first_ten_minutes(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(ROWS)
+    heading, *rows = ROWS.splitlines()
+    live = [rows[i % len(rows)] for i in range(LIVE_ROWS)]
+    (tmp_path / "live.csv").write_text("\n".join([heading, *live]))
     run_in(tmp_path, driftline("init", "churn", "--from", "train.csv", *COLUMNS), dict(os.environ))
     with running_up(tmp_path) as (process, lines):
         assert process.poll() is None, (tmp_path / "up.log").read_text()
@@ -99,13 +103,25 @@ def test_the_first_five_minutes(tmp_path: Path) -> None:
         exports = dict(re.findall(r"export (\w+)=(\S+)", "\n".join(lines)))
         own = {**os.environ, **exports}
         run_in(tmp_path, driftline("profile", "send", "churn-1.profile.json"), own)
-        run_in(tmp_path, [sys.executable, "log_predictions.py"], own)
 
         def events() -> int:
             status = json.loads(run_in(tmp_path, driftline("status", "--json"), own))
-            return sum(one["counters"]["valid"] for one in status["partitions"])
+            counters = [one["counters"] for one in status["partitions"]]
+            return sum(one["valid"] + one["late"] for one in counters)
 
-        until(lambda: events() == 1, "the event is counted")
+        publish = driftline("publish", "live.csv", "--model", "churn", "--version", "1", *COLUMNS)
+        run_in(tmp_path, publish, own)
+        run_in(tmp_path, publish, own)
+        run_in(tmp_path, [sys.executable, "log_predictions.py"], own)
+        until(lambda: events() == LIVE_ROWS + 1, "rows that are published again count once")
+        address = lines[0].split()[-1]
+        assert json.loads(answer_of(f"{address}/api/v1/incidents")) == []
+        run_in(tmp_path, [*publish, "--inject", f"mean:tenure:+1sd@{LIVE_ROWS // 2}"], own)
+        until(
+            lambda: "tenure" in answer_of(f"{address}/api/v1/incidents"),
+            "the drift is an incident on the dashboard",
+        )
+        until(lambda: events() == 2 * LIVE_ROWS + 1, "the injected rows are other events")
         findings = run_in(tmp_path, driftline("doctor"), own)
         assert "WARNING" not in findings, findings
 
@@ -115,9 +131,10 @@ def test_the_first_five_minutes(tmp_path: Path) -> None:
                 until(partial(is_replaced, process.pid, name, child), f"another {name} is started")
         said = tmp_path / "up.log"
         until(lambda: "Redis answers again" in said.read_text(), "it states that Redis is back")
-        address = lines[0].split()[-1]
         until(lambda: answer_of(f"{address}/healthz") == "alive\n", "the dashboard recovers")
         run_in(tmp_path, [sys.executable, "log_predictions.py"], own)
-        until(lambda: events() == 2, "nothing was lost, and the next event is counted")
+        until(
+            lambda: events() == 2 * LIVE_ROWS + 2, "nothing was lost, and the next event is counted"
+        )
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0

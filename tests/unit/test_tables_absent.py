@@ -97,6 +97,7 @@ def test_published_events_have_no_prediction_where_the_row_has_none(tmp_path: Pa
         model="m",
         version="1",
         columns=columns,
+        source="a",
         now_ms=2**41,
         limits=Limits(),
     )

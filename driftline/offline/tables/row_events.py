@@ -32,8 +32,8 @@ _SECOND_MS: Final = 1_000
 class PublishColumns(msgspec.Struct, frozen=True, kw_only=True):
     """The columns with a role; the other watched columns are features.
 
-    Without ``prediction`` the events have none, without ``id`` the row number is the id, and
-    without ``time`` the events are one second apart from the Unix epoch on.
+    Without ``prediction`` the events have none.  Without ``id`` the row number and the ``source``
+    of the rows are the id.  Without ``time`` the events are one second apart, and the last is now.
     """
 
     prediction: str | None = None
@@ -92,19 +92,28 @@ def row_events_of(
     version: str,
     columns: PublishColumns,
     injections: Sequence[Injection] = (),
+    source: str,
     now_ms: int,
     limits: Limits,
 ) -> Iterator[RowEvents]:
     """The events of each row: the inference event, and its label if the row has one.
 
+    ``source`` names the rows: other rows, or the same with another injection, have another name,
+    so that the monitor does not take their events for repeated ones.
+
     Raises:
         SourceError: a row has no time, or an injected column is not watched.
     """
     sds: dict[str, float] | None = None
+    start_ms = now_ms - (table.n_rows - 1) * _SECOND_MS
     for frame in table.frames():
         if sds is None:
             sds = _standard_deviations(frame, layout, injections)
-        for row in _events(frame, layout, columns, (model, version), injections, sds):
+        numbers = range(int(frame.index[0]), int(frame.index[0]) + len(frame))
+        times = _times(frame, columns, numbers, start_ms)
+        ids = _ids(frame, columns, numbers, source)
+        features = _features(frame, layout, numbers, injections, sds)
+        for row in _events(frame, columns, (model, version), ids, times, features):
             yield _checked(row, now_ms, limits)
 
 
@@ -155,20 +164,32 @@ def _standard_deviations(
     return found
 
 
-def _events(
+def _times(
+    frame: pd.DataFrame, columns: PublishColumns, numbers: range, start_ms: int
+) -> Sequence[int]:
+    if columns.time is None:
+        return [start_ms + number * _SECOND_MS for number in numbers]
+    return times_ms(with_times(frame, columns.time, columns.time_format)[columns.time])
+
+
+def _ids(
+    frame: pd.DataFrame, columns: PublishColumns, numbers: range, source: str
+) -> Sequence[str]:
+    if columns.id is None:
+        return [f"row-{number}-{source}" for number in numbers]
+    ids = plain_of(frame[columns.id])
+    if None in ids:
+        raise SourceError(f"--id {columns.id}: row {numbers[ids.index(None)]:,} has no id")
+    return [str(name) for name in ids]
+
+
+def _features(
     frame: pd.DataFrame,
     layout: Layout,
-    columns: PublishColumns,
-    named: tuple[str, str],
+    numbers: range,
     injections: Sequence[Injection],
     sds: dict[str, float],
-) -> Iterator[list[Event]]:
-    model, version = named
-    first = int(frame.index[0])
-    numbers = range(first, first + len(frame))
-    times: Sequence[int] = range(first * _SECOND_MS, (first + len(frame)) * _SECOND_MS, _SECOND_MS)
-    if columns.time is not None:
-        times = times_ms(with_times(frame, columns.time, columns.time_format)[columns.time])
+) -> dict[str, list[Value]]:
     features: dict[str, list[Value]] = {
         f.name: values_of(frame[f.column], f.kind) for f in layout.features
     }
@@ -178,7 +199,18 @@ def _events(
             inject(injection, value, number, sds.get(name, 0.0))
             for number, value in zip(numbers, features[name], strict=True)
         ]
-    ids = _ids(frame, columns, numbers)
+    return features
+
+
+def _events(
+    frame: pd.DataFrame,
+    columns: PublishColumns,
+    named: tuple[str, str],
+    ids: Sequence[str],
+    times: Sequence[int],
+    features: dict[str, list[Value]],
+) -> Iterator[list[Event]]:
+    model, version = named
     predictions: list[Any] = [UNSET] * len(frame)
     if columns.prediction is not None:
         predictions = plain_of(frame[columns.prediction])
@@ -199,15 +231,6 @@ def _events(
         if (truth := labels[at]) is not None:
             made.append(Label(id=ids[at], model=model, label=truth, time_ms=times[at]))
         yield made
-
-
-def _ids(frame: pd.DataFrame, columns: PublishColumns, numbers: range) -> list[str]:
-    if columns.id is None:
-        return [f"row-{number}" for number in numbers]
-    ids = plain_of(frame[columns.id])
-    if None in ids:
-        raise SourceError(f"--id {columns.id}: row {numbers[ids.index(None)]:,} has no id")
-    return [str(name) for name in ids]
 
 
 def _checked(events: list[Event], now_ms: int, limits: Limits) -> RowEvents:
