@@ -106,7 +106,7 @@ def test_outputs_in_lists_are_compared_each(tmp_path: Path) -> None:
         "check", tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--prediction", "score", "--json"
     )
     assert output.code == 3
-    results = {one["column"]: one["result"] for one in json.loads(output.out)["columns"]}
+    results = {one["column"]: one["verdict"] for one in json.loads(output.out)["columns"]}
     assert results == {"age": "ok", "score.0": "ok", "score.1": "drift"}
 
 

@@ -247,6 +247,6 @@ def test_the_same_data_is_the_same_in_every_command(
         assert compared(command, output.json()) == expected(command)
     if turn == 2:
         columns = run("check", base(), path, "--json").json()["columns"]
-        assert {one["column"]: one["result"] for one in columns} == dict.fromkeys(ROWS, "ok")
+        assert {one["column"]: one["verdict"] for one in columns} == dict.fromkeys(ROWS, "ok")
     monkeypatch.setattr(reader, "CHUNK_ROWS", 77)  # however it is cut
     assert list(events(path)) == expected_events()

@@ -54,7 +54,7 @@ def test_b2_a_decimal_comma_is_read_and_its_drift_found() -> None:
     checked = run("check", B2, B2_NOW, "--json")
     assert checked.code == 3
     amount = columns(checked)["amount"]
-    assert amount["result"] == "drift"
+    assert amount["verdict"] == "drift"
     assert amount["explanation"].startswith("mean 99.3 → 109")
     replayed = run("replay", B2_NOW, "--reference", B2, "--json")
     assert "amount" in {json.loads(line).get("feature") for line in replayed.out.splitlines()}
@@ -90,7 +90,7 @@ def test_d2_columns_that_are_not_watched_are_missed_where_they_are_gone() -> Non
     before, now = DATA / "D2_unwatched_gone.ref.parquet", DATA / "D2_unwatched_gone.cur.parquet"
     output = run("check", before, now, "--json")
     assert output.code == 3
-    assert {name: one["result"] for name, one in columns(output).items()} == {
+    assert {name: one["verdict"] for name, one in columns(output).items()} == {
         "x": "ok",
         "note": "quality",
         "emb": "quality",
@@ -102,7 +102,7 @@ def test_d3_numbers_beyond_1e12_are_numbers() -> None:
     checked = run("check", before, now, "--json")
     assert checked.code == 3
     found = columns(checked)["c"]
-    assert found["result"] == "drift"
+    assert found["verdict"] == "drift"
     assert found["explanation"].startswith("mean 5.22e+13 → 1.04e+14")
     built = features(read_by("profile", before))
     assert (built["c"]["kind"], built["c"]["n_invalid"]) == ("numeric", 0)
@@ -115,7 +115,7 @@ def test_d4_a_value_that_was_never_there_and_repeats_is_no_chance() -> None:
     output = run("check", before, now, "--json")
     assert output.code == 3
     found = columns(output)["c"]
-    assert found["result"] == "quality"
+    assert found["verdict"] == "quality"
     assert found["explanation"].startswith("3.4% of values are -999, none before")
     reported = json.loads(run("replay", now, "--reference", before, "--json").out.splitlines()[0])
     assert (reported["feature"], reported["kind"]) == ("c", "quality")

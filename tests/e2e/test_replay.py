@@ -216,6 +216,6 @@ def test_equal_files_pass_and_changed_ones_do_not(frame: pd.DataFrame, tmp_path:
     broken.loc[broken.index[::4], "big"] = None
     broken.to_csv(now, index=False)
     found = json.loads(run("check", before, now, "--fail-on", "never", "--json"))
-    results = {column["column"]: column["result"] for column in found["columns"]}
+    results = {column["column"]: column["verdict"] for column in found["columns"]}
     assert results["big"] == "quality"
     assert (found["drift"], found["quality"]) == (0, 1)

@@ -30,6 +30,7 @@ a,2013-01-01T00:00,30.5,UA,0.25,1
 b,2013-01-01T01:00,,AA,0.75,0
 c,2013-01-01T02:00,NaN,UA,0.5,
 """
+NOW_MS = 1_700_000_000_000
 
 
 class Kept(list[Event]):
@@ -46,7 +47,9 @@ def csv_file(tmp_path: Path) -> Path:
     return path
 
 
-def published(path: Path, *injections: str, columns: PublishColumns = COLUMNS) -> list[Event]:
+def published(
+    path: Path, *injections: str, columns: PublishColumns = COLUMNS, source: str = "a"
+) -> list[Event]:
     kept = Kept()
     table = open_table(path)
     rows = row_events_of(
@@ -56,7 +59,8 @@ def published(path: Path, *injections: str, columns: PublishColumns = COLUMNS) -
         version="1",
         columns=columns,
         injections=[parse(text) for text in injections],
-        now_ms=1_700_000_000_000,
+        source=source,
+        now_ms=NOW_MS,
         limits=Limits(),
     )
     done = publish_rows(rows, kept)
@@ -170,3 +174,12 @@ def test_missing_leaves_out_and_changes_nothing_else(share: float, rows: list[fl
     assert found == [inject(injection, value, i, 1.0) for i, value in enumerate(rows)]
     if share in (0, 1):
         assert found.count(None) == share * len(rows)
+
+
+def test_without_columns_for_them_ids_belong_to_the_source_and_times_end_now(
+    csv_file: Path,
+) -> None:
+    columns = PublishColumns(prediction="score")
+    first, other = (published(csv_file, columns=columns, source=name) for name in "ab")
+    assert [event.time_ms for event in first] == [NOW_MS - 2_000, NOW_MS - 1_000, NOW_MS]
+    assert len({event.id for event in [*first, *other]}) == 6

@@ -60,7 +60,8 @@ class ColumnCheck(msgspec.Struct, frozen=True, kw_only=True):
 
     column: str
     kind: str
-    result: CheckResult
+    result: CheckResult = msgspec.field(name="verdict")
+    """`check --json` has it as ``verdict``, a name that programs read."""
     effect: float = 0.0
     p_value: float = 1.0
     jensen_shannon: float = 0.0
