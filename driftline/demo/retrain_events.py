@@ -29,7 +29,7 @@ def counts(events: Sequence[RetrainEvent]) -> dict[str, int]:
         "failed": steps.count("failed"),
         "cancelled": steps.count("declined"),
         "unfinished": steps.count("unfinished"),
-        "declined_data_quality": sum(
+        "refused_data_quality": sum(
             event.step == "declined" and event.rule == "data_quality" for event in events
         ),
     }

@@ -212,7 +212,7 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
         (
             f"  retrains   {retrains['requested']} requested: {retrains['promoted']} promoted, "
             f"{retrains['rejected']} rejected{_other_ends(retrains)}; "
-            f"{retrains['declined_data_quality']} declined because of broken data"
+            f"{retrains['refused_data_quality']} declined because of broken data"
         ),
         (
             f"  model      {errors['driftline']:.1%} wrong predictions; "

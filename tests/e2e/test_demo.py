@@ -56,7 +56,7 @@ def test_the_other_policies_err_as_they_were_measured(summary: dict[str, Any]) -
 
 def test_the_loop_closes_and_broken_data_trains_nothing(summary: dict[str, Any]) -> None:
     assert summary["retrains"]["promoted"] >= 1
-    assert summary["retrains"]["declined_data_quality"] >= 1
+    assert summary["retrains"]["refused_data_quality"] >= 1
     assert summary["error_rate"]["driftline"] < summary["error_rate"]["frozen"]
 
 

@@ -100,7 +100,7 @@ def test_repeats_count_once_and_only_started_jobs_are_waited_for() -> None:
         "failed": 0,
         "cancelled": 0,
         "unfinished": 2,
-        "declined_data_quality": 1,
+        "refused_data_quality": 1,
     }
     assert unfinished_jobs(events) == {"a"}
     assert unfinished_jobs([*events, event("a", "promoted")]) == set()
