@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -88,7 +89,9 @@ def preview_retrain(context: TrainerContext, model: str) -> dict[str, Any]:
             ) from error
         running = [j.state for j in active_jobs(database.rows) if j.model == model]
         inputs = StepInputs(
-            excluded_ranges_of(database.rows, model), [], excluded_sources_of(database.rows, model)
+            excluded_ranges_of(database.rows, model, partial(context.kind_of, model)),
+            [],
+            excluded_sources_of(database.rows, model),
         )
     workspace = context.workspace(job.job_id)
     try:

@@ -74,6 +74,24 @@ def test_driftline_repairs_a_model_after_concept_drift(turned: Path) -> None:
     assert min(one["regret"] for one in policies.values()) == 0
 
 
+def test_names_that_the_reference_does_not_have_do_not_stop_retraining(tmp_path: Path) -> None:
+    """Every seventh row has a new agent from 2,000 on: an episode of unknown values stays open."""
+    rows = rows_of(8_000, turned_from=4_000)
+    number = np.arange(len(rows))
+    is_new = (number >= 2_000) & (number % 7 == 0)
+    rows["agent"] = np.where(is_new, "new-" + (number // 700).astype(str), "a")
+    rows.loc[number % 3 == 1, "agent"] = "b"
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    options = ("--time", "at", "--label", "y", "--factory", "backtest_factories:logistic_of_names")
+    limits = ("--train", "first:1000", "--label-delay", "100events")
+
+    found = result_of(tmp_path / "rows.csv", *options, *limits, "--policies", "never,driftline")
+
+    policies = found["policies"]
+    assert policies["driftline"]["fits"] > 0
+    assert policies["driftline"]["error"] < policies["never"]["error"] - 0.1
+
+
 def test_the_same_rows_give_the_same_result_in_any_order_of_the_file(
     turned: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_monitor.contracts import Phase
+from stream_monitor.reference.feature_reference import FeatureKind
 from tests.builders import alert
 from tests.hypothesis_profiles import examples
 from tests.unit.trainer_alerts import (
@@ -26,7 +28,12 @@ from tests.unit.trainer_alerts import (
     receive_alert,
 )
 from trainer.jobs.database import Database
-from trainer.jobs.job_store import active_jobs, transition
+from trainer.jobs.job_store import (
+    active_jobs,
+    excluded_ranges_of,
+    record_excluded_range,
+    transition,
+)
 from trainer.jobs.quality_episodes import quality_episodes_of, record_quality_episode
 from trainer.service.context import TrainerContext
 
@@ -223,3 +230,25 @@ def test_an_episode_is_open_from_any_word_of_it_to_its_end_in_any_order_with_any
     over = {one for one, phase in reported if phase in ("recovered", "superseded", "resolved")}
     assert {one.episode_id for one in found} == {one for one, _ in reported}
     assert {one.episode_id for one in found if one.end_ms is not None} == over
+
+
+@pytest.mark.parametrize("cause", [None, "constant"])
+@pytest.mark.parametrize("kind", [None, "numeric", "categorical"])
+def test_missing_and_unknown_values_exclude_only_events_without_a_valid_value(
+    database: Database, cause: str | None, kind: FeatureKind | None
+) -> None:
+    broken = alert(**MISSING | {"severity": "high", "cause": cause})
+    with database.transaction() as rows:
+        record_excluded_range(rows, broken)
+        record_quality_episode(rows, broken)
+
+    (found,) = excluded_ranges_of(database.rows, broken.model, lambda _version, _feature: kind)
+
+    of_kind: dict[FeatureKind | None, set[object]] = {
+        "numeric": {5.0},
+        "categorical": {5.0, "a new name"},
+    }
+    valid = of_kind.get(kind, set()) if cause is None else set()
+    for value in ("a new name", 5.0, None, math.nan, -math.inf):
+        covered = found.covers(broken.onset_ms, broken.version, {str(broken.feature): value})
+        assert covered == (value not in valid), value

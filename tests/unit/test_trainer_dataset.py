@@ -126,6 +126,17 @@ def test_events_of_an_excluded_time_range_do_not_train() -> None:
     assert collector.collected(excluded_ranges).excluded == 5
 
 
+def test_only_events_without_a_valid_value_are_excluded_where_values_are_missing() -> None:
+    """Events of odd numbers have no carrier."""
+    records = [kind(n) for n in range(6) for kind in (event, label)]
+    excluded_ranges = [ExcludedRange("broken", 2_000, None, None, "carrier", "categorical")]
+
+    collector, ids = collected(records, excluded_ranges=excluded_ranges)
+
+    assert ids == ["e0", "e1", "e2", "e4"]
+    assert collector.labelled_since(excluded_ranges) == 4
+
+
 def test_another_model_in_the_same_partition_is_not_read() -> None:
     _, ids = collected([event(1), label(1), event(2, model="n"), label(2, model="n")])
 

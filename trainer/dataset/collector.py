@@ -70,7 +70,7 @@ class Collector:
         self._labels: dict[str, Value] = {}
         self._sources: tuple[dict[str, str], dict[str, str]] = ({}, {})  # of events, of labels
         self._n_labelled = 0
-        self._labelled_since_onset: list[tuple[int, str]] = []  # times and versions
+        self._labelled_since_onset: list[InferenceEvent] = []
         self.events = 0
         self.duplicates = 0
         self.newest_ms: int | None = None
@@ -102,7 +102,7 @@ class Collector:
             self._n_labelled += 1
             joined = self._events[event.id]
             if self._since_ms is not None and joined.time_ms >= self._since_ms:
-                self._labelled_since_onset.append((joined.time_ms, joined.version))
+                self._labelled_since_onset.append(joined)
         if self._n_labelled > self._max_rows or self._held() > self._max_held:
             self._halve()
 
@@ -113,7 +113,7 @@ class Collector:
         """
         fresh = self._labelled_since_onset
         kept = (
-            sum(not is_excluded(*one, excluded_ranges) for one in fresh)
+            sum(not _is_excluded(event, excluded_ranges) for event in fresh)
             if excluded_ranges
             else len(fresh)
         )
@@ -122,11 +122,7 @@ class Collector:
     def collected(self, excluded_ranges: Sequence[ExcludedRange] = ()) -> CollectedEvents:
         """Return the rows outside of excluded time ranges, in order of time, then id."""
         events = [event for key, event in self._events.items() if key in self._labels]
-        clean = [
-            event
-            for event in events
-            if not is_excluded(event.time_ms, event.version, excluded_ranges)
-        ]
+        clean = [event for event in events if not _is_excluded(event, excluded_ranges)]
         clean.sort(key=lambda event: (event.time_ms, event.id))
         held_ms = np.array([event.time_ms for event in self._events.values()], dtype=np.int64)
         of_sample = estimate_events_per_week(held_ms)
@@ -164,4 +160,8 @@ class Collector:
             self._n_labelled = len(joined)
             since = self._since_ms
             fresh = [] if since is None else [e for e in joined if e.time_ms >= since]
-            self._labelled_since_onset = [(event.time_ms, event.version) for event in fresh]
+            self._labelled_since_onset = fresh
+
+
+def _is_excluded(event: InferenceEvent, excluded_ranges: Sequence[ExcludedRange]) -> bool:
+    return is_excluded(event.time_ms, event.version, excluded_ranges, event.features)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from stream_monitor.contracts import DriftAlert
+from stream_monitor.reference.feature_reference import FeatureKind
 from trainer.jobs.champions import champion_of
 from trainer.jobs.job import REREAD_AFTER_RESTART, Job, JobData, State, may_follow
 from trainer.policy.decide import DEFERRABLE, History
@@ -205,14 +206,29 @@ def has_excluded_range(rows: sqlite3.Connection, episode_id: str) -> bool:
     return found is not None
 
 
-def excluded_ranges_of(rows: sqlite3.Connection, model: str) -> list[ExcludedRange]:
-    """Return the excluded time ranges of a model, with the version of the quality episode."""
+def excluded_ranges_of(
+    rows: sqlite3.Connection,
+    model: str,
+    kind_of: Callable[[str, str], FeatureKind | None] = lambda _version, _feature: None,
+) -> list[ExcludedRange]:
+    """Return the excluded time ranges of a model, with the version of the quality episode.
+
+    ``kind_of`` returns the kind of a feature of a version.  Where it is known, an episode of
+    missing or unknown values (it has no cause) excludes only events without a valid value.
+    """
     found = rows.execute(
-        "SELECT spans.episode_id, spans.start_ms, spans.end_ms, quality.version FROM spans"
+        "SELECT spans.episode_id, spans.start_ms, spans.end_ms, quality.version,"
+        " CASE WHEN quality.cause = '' THEN quality.feature END FROM spans"
         " LEFT JOIN quality USING (episode_id) WHERE spans.model = ? ORDER BY spans.start_ms",
         (model,),
     ).fetchall()
-    return [ExcludedRange(*row) for row in found]
+    ranges = [ExcludedRange(*row) for row in found]
+    return [
+        one
+        if one.version is None or one.feature is None
+        else one._replace(kind=kind_of(one.version, one.feature))
+        for one in ranges
+    ]
 
 
 def positions(rows: sqlite3.Connection, topic: str) -> dict[int, int]:

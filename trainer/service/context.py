@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from producer.routing import Topics
+from stream_monitor.reference.feature_reference import FeatureKind
 from stream_monitor.shared_settings import InvalidSetting, KafkaSettings, WebSettings
 from trainer.dataset.frame import Dataset
 from trainer.dataset.range_reader import RangeReader
@@ -85,6 +86,12 @@ class TrainerContext(NamedTuple):
             return self.registry.manifest(model, version)
         except NoSuchVersion:
             return None
+
+    def kind_of(self, model: str, version: str, feature: str) -> FeatureKind | None:
+        """Return the kind of a feature in the reference of a version; ``None`` if unknown."""
+        manifest = self.manifest(model, version)
+        reference = None if manifest is None else manifest.reference().features.get(feature)
+        return None if reference is None else reference.kind
 
     def publish(self, manifests: Iterable[Manifest]) -> None:
         """Publish versions to MLflow, if it is set, before other processes are to load them.

@@ -94,9 +94,14 @@ def stored_history(
                 why=str(error),
             )
             continue
+        partial = sorted({one.feature for one in excluded_ranges if one.feature} & {*frame.columns})
         kept = [
-            not is_excluded(int(time_ms), str(version), excluded_ranges)
-            for time_ms, version in zip(frame["time_ms"], frame["version"], strict=True)
+            not is_excluded(
+                int(time_ms), str(version), excluded_ranges, dict(zip(partial, values, strict=True))
+            )
+            for time_ms, version, *values in zip(
+                frame["time_ms"], frame["version"], *(frame[name] for name in partial), strict=True
+            )
         ]
         return frame[np.array(kept, dtype=np.bool_)]
     return None

@@ -23,6 +23,7 @@ from producer.events import CE_TYPE_OF, InferenceEvent, Label, ModelUpdate, Pred
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.reference.feature_reference import FeatureKind
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
 from stream_monitor.windows.window_spec import WindowSpec
 from trainer.evaluation.gate import check_refit, compare
@@ -193,14 +194,27 @@ class Driftline:
     def _newest(self) -> str:
         return next(reversed(self.stored))
 
+    def _kind_of(self, version: str, feature: str) -> FeatureKind | None:
+        reference = self.stored[version].profile.features.get(feature)
+        return None if reference is None else reference.kind
+
     def _usable_rows(self, end: int) -> Ints:
         """The rows with a known label outside of excluded time ranges."""
         known = self._stream.known_rows(end)
-        excluded = excluded_ranges_of(self._database.rows, MODEL)
+        excluded = excluded_ranges_of(self._database.rows, MODEL, self._kind_of)
         if not excluded:
             return known
-        times = self._stream.times_ms
-        kept = [not is_excluded(int(times[row]), self._champion, excluded) for row in known]
+        times, values = self._stream.times_ms, self._stream.values
+        partial = {one.feature for one in excluded if one.feature}
+        kept = [
+            not is_excluded(
+                int(times[row]),
+                self._champion,
+                excluded,
+                {name: values[name][row] for name in partial},
+            )
+            for row in known
+        ]
         usable: Ints = known[np.array(kept)]
         return usable
 
