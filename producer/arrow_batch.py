@@ -56,7 +56,7 @@ PredictionShape: TypeAlias = tuple[str, tuple[str, ...]]
 
 
 class BatchMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What all events of a batch share."""
+    """The fields that all events of a batch have in common."""
 
     model: str
     version: str
@@ -65,7 +65,7 @@ class BatchMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class PackedBatch(NamedTuple):
-    """The value of a record with ``packed`` events; the ``others`` do not fit its columns."""
+    """A record value with the ``packed`` events; the ``others`` do not fit its columns."""
 
     value: bytes
     packed: Sequence[InferenceEvent]
@@ -100,7 +100,7 @@ def batch_headers(batch_id: str, source: str) -> Headers:
 
 
 def prediction_shape(prediction: Prediction | UnsetType) -> PredictionShape | None:
-    """Return the columns that a prediction needs; ``None``: it does not fit any.
+    """Return the columns that a prediction needs; ``None`` if a batch cannot hold it.
 
     >>> prediction_shape(0.5), prediction_shape({"a": 0.2, "b": 0.8}), prediction_shape([[1]])
     (('value', ()), ('map', ('a', 'b')), None)

@@ -1,4 +1,4 @@
-"""Collects events for batches, by what the events of one record share, until a batch is due."""
+"""Collects events that may share one record, until their batch is due."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GroupKey: TypeAlias = tuple[str, str, bool, PredictionShape]
 
 
 class BatchSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """When a batch is sent: its first event waited ``linger_s``, or it has so many rows or bytes.
+    """The limits of a batch: the wait of its first event (``linger_s``), its rows and its bytes.
 
     Raises:
         ValueError: a limit is not positive.
@@ -52,7 +52,7 @@ class _Open:
 
 
 class BatchBuffer:
-    """The events of one sender that wait for their batch.  Times are of a monotonic clock."""
+    """The events of one sender that wait for their batch.  Times come from a monotonic clock."""
 
     def __init__(self, settings: BatchSettings) -> None:
         self._settings = settings
@@ -60,7 +60,7 @@ class BatchBuffer:
         self.n_events = 0
 
     def add(self, key: str, event: InferenceEvent, now_s: float) -> EventGroup | None:
-        """Take an event; returns a batch that is due now.
+        """Add an event; return the batch that is due now, if there is one.
 
         Raises:
             ValueError: the prediction of the event does not fit columns.
@@ -84,7 +84,7 @@ class BatchBuffer:
         return full
 
     def due(self, now_s: float) -> Iterator[EventGroup]:
-        """The groups that are due; `now_s` infinite: all."""
+        """Yield the groups that are due at ``now_s``; an infinite time yields all groups."""
         for of in [of for of, group in self._open.items() if group.due_s <= now_s]:
             yield self._close(of)
 

@@ -14,10 +14,10 @@ Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 
 
 class HeaderSource(Protocol):
-    """Gives the headers of a record: a message of the Kafka client, or a copy of its headers."""
+    """A source of record headers: a message of the Kafka client, or a copy of its headers."""
 
     def headers(self) -> Any:
-        """Pairs of name and bytes, or None."""
+        """Return the headers as pairs of name and bytes, or None."""
         ...
 
 
@@ -96,7 +96,7 @@ MAX_SOURCE_CHARS: Final = 256
 
 
 def ce_source_of(headers: Mapping[str, bytes | None]) -> str:
-    """Return the producer that the headers of a record name; empty without ``ce_source``.
+    """Return the ``ce_source`` header, which names the producer; empty without that header.
 
     It is a claim of the record, not proof.
 

@@ -105,7 +105,7 @@ def is_batch(value: bytes | None) -> bool:
 
 
 def inference_event_of(value: bytes) -> InferenceEvent | None:
-    """Decode a value that is an inference event; ``None`` if it is none, or a closer look is due.
+    """Decode an inference event on the fast path; ``None`` if `decode` must be used.
 
     >>> inference_event_of(b'{"id":"a","model":"m","label":1,"time_ms":0}') is None
     True

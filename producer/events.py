@@ -116,13 +116,13 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Time passes on an idle partition.  A repeat has no effect."""
+    """A record that advances the append clock of an idle partition.  A repeat has no effect."""
 
     time_ms: int
 
 
 class Topology(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The placement of models from this record on: which partition has the events of which key.
+    """The placement of models from this record on: the partition of each key.
 
     ``shards`` has the models with more than one shard.  ``generation`` counts the changes of the
     whole topic; a partition applies only a higher one than it knows.  ``before`` is the placement

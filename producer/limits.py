@@ -1,4 +1,4 @@
-"""Upper bounds of an event, so that a broken or hostile producer does no harm."""
+"""Upper bounds on events, against faulty or hostile producers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LATEST_MS: Final = 253_402_300_799_999
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the monitor accepts; writers use the defaults.
+    """The limits of the monitor on events; writers use the defaults.
 
     Sizes are bytes of the record's value; ``max_update_bytes`` is for a `ModelUpdate`, which
     contains a profile.  A record with a batch of events has at most ``max_batch_rows`` rows, and

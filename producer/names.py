@@ -1,4 +1,4 @@
-"""Names of models, versions, features and segments: which are valid, and how they enter keys.
+"""Validates names of models, versions, features and segments, and escapes them for keys.
 
 A name is any Unicode text of 1 to 256 UTF-8 bytes without control characters and lone surrogates.
 It is never normalised: names that differ in a byte are different.  A name is escaped before it
@@ -20,7 +20,7 @@ _HASH_CHARS: Final = 32
 
 
 class InvalidName(ValueError):  # noqa: N818 - a public name
-    """A text is not a valid name; the message has the text and the reason."""
+    """Raised for a text that is not a valid name; the message has the text and the reason."""
 
 
 class VersionKey(NamedTuple):
@@ -139,7 +139,7 @@ def parse_version_key(text: str) -> VersionKey:
 
 
 def file_name(name: str) -> str:
-    """Return a file name that only this name has: not a path, not hidden, not too long.
+    """Return a unique file name for a name: not a path, not hidden, and not too long.
 
     >>> file_name("flights-late"), file_name("../x"), file_name("a:b")
     ('flights-late', '%2E.%2Fx', 'a%3Ab')

@@ -38,7 +38,7 @@ def is_denied(error: KafkaError) -> bool:
 def explained_denial(
     error: KafkaError, operation: str, resource: str, client: Mapping[str, Any]
 ) -> KafkaError:
-    """Add permission, resource and principal to a denial; return other errors as they are.
+    """Add permission, resource and principal to a denial; return any other error unchanged.
 
     >>> from confluent_kafka import KafkaError
     >>> error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
@@ -103,7 +103,7 @@ def _lacking(answer: Future[Any], needed: Sequence[str]) -> list[str]:
 
 
 def is_of_unused_group(error: KafkaError) -> bool:
-    """Whether a consumer that never joins its group may ignore the error.
+    """Whether the error concerns the group of a consumer that never joins it, and is harmless.
 
     librdkafka looks up the coordinator of any configured group.
     """

@@ -1,4 +1,4 @@
-"""The background thread of an `InferenceLogger`: encodes events and hands them to librdkafka."""
+"""The background thread of an `InferenceLogger`: encodes events and passes them to librdkafka."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class _ReadyRecord(NamedTuple):
 
 
 class Sender:
-    """Owns the librdkafka producer of one process and sends the queue of ``state`` in order.
+    """Sends the queue of ``state`` in order; owns the librdkafka producer of one process.
 
     With ``batches`` it packs events into records of many; at most ``max_messages`` events wait here
     and in librdkafka.

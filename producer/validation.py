@@ -94,7 +94,7 @@ class EventValidator:
             self._valid_feature_keys.clear()
 
     def all_valid(self, events: Sequence[InferenceEvent], timestamps_ms: Sequence[int]) -> bool:
-        """Whether inference events of valid features and ids are valid; False: look at each.
+        """Whether all events of a group are valid; False: validate each event.
 
         Does what `validate` does for each event, at once for what they share.
         """

@@ -30,7 +30,7 @@ class UnsupportedValue(ValueError):  # noqa: N818 - a public name
 
 
 def value_of(value: Any) -> Value:
-    """Convert to a number, a text, a boolean, or ``None`` for a missing value.
+    """Convert a value to a number, a text, a boolean, or ``None`` if it is missing.
 
     Raises:
         UnsupportedValue: the value is none of these.

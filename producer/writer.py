@@ -1,4 +1,4 @@
-"""`EventWriter` writes events that must arrive; Kafka acknowledges each of them.
+"""`EventWriter` writes events that must not be lost; Kafka acknowledges each of them.
 
 Label jobs, file publishing and the trainer use it; a model server uses `InferenceLogger`.
 """
@@ -70,7 +70,7 @@ class EventWriter:
         on_delivered: OnDelivered | None = None,
         on_too_large: OnEventTooLarge | None = None,
     ) -> None:
-        """Write one event; waits while librdkafka's queue is full.
+        """Write one event; block while the queue of librdkafka is full.
 
         A `ModelUpdate` goes to every partition of its model; ``partition`` restricts an event to
         one partition.  `write` and `flush` call ``on_delivered`` for each acknowledged record.

@@ -1,4 +1,4 @@
-"""Texts in the metadata of a consumer group's commits, by processes that never join the group.
+"""Reads and writes texts in consumer-group commits, for processes that never join the group.
 
 A process that keeps its positions elsewhere commits them to a group as well, with a text about
 itself.  Other processes see from any machine that it runs, and how far it has read.
@@ -22,7 +22,7 @@ _TIMEOUT_S: Final = 10.0
 
 
 class Heartbeat(Protocol):
-    """A text about a process, with its clock (ms)."""
+    """The text of a process's heartbeat, with the clock of the process (ms)."""
 
     @property
     def time_ms(self) -> int:

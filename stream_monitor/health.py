@@ -23,7 +23,7 @@ TRAINER_SILENT_S: Final = 40.0
 
 
 class OwnerStatus(NamedTuple):
-    """The owner of a partition, as the store knows it.
+    """The owner of a partition, according to the store.
 
     ``fencing_token`` is empty where no worker has ever owned the partition, ``written_ms`` is the
     owner's last write (0 where it released the partition), ``stopped`` is why it reads no further.
@@ -72,7 +72,7 @@ def _derived(*parts: str) -> str:
 
 
 class Health:
-    """The view of one process of the others; times are in its own monotonic seconds."""
+    """The health of all processes as one process observes it; times are its monotonic seconds."""
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
@@ -91,7 +91,7 @@ class Health:
             self._trainer = trainer_ms, _since(self._trainer, trainer_ms, now_s)
 
     def stale(self, now_s: float) -> list[int]:
-        """Partitions whose owner has not written for `STALE_S`."""
+        """Return the partitions whose owner has not written for `STALE_S`."""
         return [p for p, (_, since_s) in self._partitions.items() if now_s - since_s > STALE_S]
 
     def is_reporter(self, ours: Collection[int], now_s: float) -> bool:
@@ -155,7 +155,7 @@ def _silent_trainer(since_ms: int) -> HealthProblem:
 
 
 def no_worker(group: str, topic: str, since_ms: int) -> HealthProblem:
-    """The problem that no process is a member of the monitor's group: nothing is watched."""
+    """Return the problem that the monitor's group has no members, so that nothing is watched."""
     return HealthProblem(
         "no_worker",
         group,
@@ -167,7 +167,7 @@ def no_worker(group: str, topic: str, since_ms: int) -> HealthProblem:
 
 
 def scoring_stopped(topic: str, since_ms: int, why: str) -> HealthProblem:
-    """The problem that the trainer does not score stored versions: no swap, no growth."""
+    """Return the problem that the trainer does not score stored versions."""
     return HealthProblem(
         "scoring_stopped",
         "trainer",

@@ -85,7 +85,7 @@ _INVOCATION: Final[ContextVar[Invocation | None]] = ContextVar("invoked", defaul
 
 
 def set_invocation(root: Any, arguments: Sequence[str]) -> None:
-    """Remember the command line that runs."""
+    """Store the command line of the running command."""
     _INVOCATION.set(Invocation(root, arguments))
 
 

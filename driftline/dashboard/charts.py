@@ -1,4 +1,4 @@
-"""What charts draw: series over time, marks of versions, bands of episodes.  Pure.
+"""Data of charts: series over time, marks of versions, bands of episodes.  Pure.
 
 A chart is plain data in an attribute of the page; ``static/app.js`` draws it.
 """

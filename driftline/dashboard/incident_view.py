@@ -59,7 +59,7 @@ _PLAIN_ADVICE: Final = "Open the incident and check the source of what has chang
 
 
 class EpisodePicture(msgspec.Struct, frozen=True, kw_only=True):
-    """What changed in one episode: a distribution, or the numbers before and after.
+    """The picture of one episode: a distribution, or the numbers before and after.
 
     ``feature`` is the feature whose distribution can be shown; ``None``: there is none.
     ``newest``: the distribution is that of the newest events, because no window has closed.

@@ -1,4 +1,4 @@
-"""What the dashboard read from Kafka and Redis at one moment; the pages and the API follow from it.
+"""What the dashboard reads from Kafka and Redis at one moment: the input of all pages and the API.
 
 All of this is plain data: the functions that compute a page from it do no input or output.
 """
@@ -116,7 +116,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def deploys_of(versions: list[ModelVersion]) -> dict[str, dict[str, int]]:
-    """The time (ms) at which each promoted version was announced, by model."""
+    """Return the time (ms) at which each promoted version was announced, by model."""
     found: dict[str, dict[str, int]] = {}
     for version in versions:
         if version.promoted:

@@ -128,7 +128,7 @@ class Observer:
         ]
 
     def start(self) -> None:
-        """Start to observe."""
+        """Start the observing thread."""
         for thread in self._threads:
             thread.start()
 
@@ -144,7 +144,7 @@ class Observer:
         self._redis.close()
 
     def viewed(self) -> None:
-        """A page was asked for: observe more often for a while."""
+        """Record a page view, after which observations are more frequent for a while."""
         sleeping = time.monotonic() - self._viewed_s > ACTIVE_S
         self._viewed_s = time.monotonic()
         if sleeping:
@@ -213,7 +213,7 @@ class Observer:
             self._doctored_s = time.monotonic()
 
     def observe(self) -> None:
-        """Make one round: ask Kafka, then Redis."""
+        """Observe once: read Kafka, then Redis."""
         seen = msgspec.structs.replace(self.current, now_ms=_now_ms(), doctor=self._doctor)
         seen, kafka_error = self._from_kafka(seen)
         seen, redis_error = self._from_redis(seen)

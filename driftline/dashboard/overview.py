@@ -1,4 +1,4 @@
-"""The first screen as data: is anything wrong, where, since when, how much is watched.  Pure."""
+"""Data of the first screen: the worst problem, key figures and coverage.  Pure."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _coverage(seen: Observation) -> Tile:
 def headline_of(
     seen: Observation, states: Sequence[ModelState], incidents: Iterable[Incident]
 ) -> Headline:
-    """The worst thing first: servers and workers, then models, then doctor's findings."""
+    """Return the worst problem: of servers and workers, then of models, then of doctor's checks."""
     away = seen.away()
     if away:
         names = " and ".join(server.name for server in away)

@@ -1,4 +1,4 @@
-"""The retrains of a model as jobs: what asked for it, each step, and the decision.  Pure."""
+"""The retrains of a model as jobs: the cause, each step, and the decision.  Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the topics of alerts, retrains and models once, and then only what is new."""
+"""Reads the topics of alerts, retrains and models incrementally, each record once."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TopicTails:
         self._readers.clear()
 
     def read(self) -> None:
-        """Read what is new.
+        """Read the records since the last call.
 
         Raises:
             KafkaException: no broker answers, or Kafka denies a permission.

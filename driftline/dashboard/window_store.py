@@ -39,7 +39,7 @@ class VersionWindows(NamedTuple):
 
 
 class WindowKey(NamedTuple):
-    """A key of a window, taken apart."""
+    """The parts of the Redis key of a window."""
 
     model: str
     version: str
@@ -49,7 +49,7 @@ class WindowKey(NamedTuple):
 
 
 def parse_window_key(prefix: str, key: str) -> WindowKey | None:
-    """Take a Redis key of a window apart; ``None`` if it is of another program.
+    """Parse the Redis key of a window; ``None`` if another program wrote it.
 
     >>> parse_window_key("d", "d:window:m%40x@2 (shadow)/60000/0")[:4]
     ('m@x', '2', True, 60000)
@@ -137,7 +137,7 @@ class WindowStore:
         return self.loaded(model)
 
     def loaded(self, model: str) -> list[VersionWindows]:
-        """What `load` read last; nothing is read."""
+        """Return the windows that `load` read last, without reading again."""
         windows = self._windows.get(model, {})
         figures = self._performance.get(model, {})
         groups: dict[tuple[str, bool], list[str]] = {}

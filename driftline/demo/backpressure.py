@@ -84,7 +84,7 @@ class Backpressure:
         self._redis.close()
 
     def wait(self) -> float:
-        """Wait while a process is far behind; returns for how long (s)."""
+        """Wait while a process lags far behind; return the waiting time (s)."""
         began = time.monotonic()
         if began - self._looked_s < _LOOK_EVERY_S:
             return 0.0

@@ -196,7 +196,7 @@ def serve(
     seconds: float,
     wait: Callable[[], float],
 ) -> None:
-    """Serve the timeline in ``seconds``, or slower if Kafka, monitor or trainer fall behind.
+    """Serve the timeline in ``seconds``, slower if Kafka, the monitor or the trainer lags.
 
     ``wait`` blocks while the year must pause, and returns for how long (s).
     """

@@ -37,7 +37,7 @@ class RetrainPause:
         self._reader.close()
 
     def wait(self) -> float:
-        """Wait while a job is running; returns for how long (s)."""
+        """Wait while a job is running; return the waiting time (s)."""
         began = time.monotonic()
         promoted = self._poll(0.0)
         while unfinished_jobs(self._events) and time.monotonic() - began < MAX_WAIT_S:

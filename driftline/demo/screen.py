@@ -100,7 +100,7 @@ class PlainScreen:
         self._reported = 0.0
 
     def print_line(self, text: str) -> None:
-        """See `Screen`."""
+        """Print a line."""
         self._stream.write(printable(text) + "\n")
         self._stream.flush()
 

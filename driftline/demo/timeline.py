@@ -26,7 +26,7 @@ class Timeline(NamedTuple):
 
 
 def interleave(event_times_ms: Int64s, label_delay_ms: int) -> Timeline:
-    """Sorted events, and their labels ``label_delay_ms`` later.
+    """Merge sorted events with their labels, which follow ``label_delay_ms`` later.
 
     At equal times the labels come first, because they belong to earlier events.
 

@@ -21,7 +21,7 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def kafka_failed(why: str, *, denied: bool) -> HealthCheckResult:
-    """Kafka answered at first, and then denied or failed a request; later checks were skipped."""
+    """Return the result if Kafka denied or failed a request after it had answered others."""
     from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415 - light imports
 
     return HealthCheckResult(
@@ -35,14 +35,14 @@ def kafka_failed(why: str, *, denied: bool) -> HealthCheckResult:
 
 
 def topic_deleted(why: str) -> HealthCheckResult:
-    """A topic was deleted during the checks; later checks were skipped."""
+    """Return the result if a topic was deleted during the checks."""
     return HealthCheckResult(
         check="kafka", level="problem", found=why, fix="driftline topics create"
     )
 
 
 def broker_unreachable(address: str) -> HealthCheckResult:
-    """A broker of the cluster that cannot be reached from this machine."""
+    """Return the result for a broker that this machine cannot reach."""
     return HealthCheckResult(
         check="kafka",
         level="problem",
@@ -52,7 +52,7 @@ def broker_unreachable(address: str) -> HealthCheckResult:
 
 
 def topic_hidden(topic: str, why: str) -> HealthCheckResult:
-    """A topic that this client has no permission to describe; it may exist or not."""
+    """Return the result for a topic that this client has no permission to describe."""
     from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415 - light imports
 
     return HealthCheckResult(

@@ -1,4 +1,4 @@
-"""Find different names that look the same to a person.  Pure."""
+"""Finds different names that look the same to a person.  Pure."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _MAX_SHOWN: Final = 3
 
 
 def skeleton(name: str) -> str:
-    """A name without the differences that people overlook.
+    """Return a name without the differences that people overlook, for comparison.
 
     Case, width and composition of characters, invisible characters, and the separator of words are
     removed; a character of another script becomes the Latin one that it looks like.
@@ -66,7 +66,7 @@ def skeleton(name: str) -> str:
 
 
 def confusable_groups(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Groups of different names that look the same, sorted by name.
+    """Return groups of different names that look the same, sorted by name.
 
     >>> confusable_groups(["age", "Age", "height", "age "])
     [('Age', 'age', 'age ')]
@@ -78,7 +78,7 @@ def confusable_groups(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def confusable_names(monitors: Iterable[PartitionMonitor]) -> list[str]:
-    """A text for each group of models, versions or features whose names look the same."""
+    """Return a text for each group of model, version or feature names that look the same."""
     versions: dict[str, set[str]] = {}
     features: dict[str, set[str]] = {}
     for monitor in monitors:

@@ -49,7 +49,7 @@ def stored_record_of(record: Record) -> StoredRecord | Unreadable | None:
 
 
 class AlertHistory:
-    """Alerts by model, and the subjects that they make.
+    """All alerts by model, and the subjects that group them.
 
     ``members`` maps each episode of an incident to its subject, the earliest subject first.
     """
@@ -78,7 +78,7 @@ class AlertHistory:
                 self._stale.add(alert.model)
 
     def regroup(self) -> dict[str, str]:
-        """Group what was added since the last call; return the changed part of ``members``."""
+        """Group the records added since the last call; return what changed in ``members``."""
         changed: dict[str, str] = {}
         for group in sorted(self._stale):
             if group == HEALTH:

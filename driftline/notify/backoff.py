@@ -1,4 +1,4 @@
-"""When a failed target is tried once more.  Pure."""
+"""Retry times of a failed target.  Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FIRST_RETRY_MS: Final = 1_000
 
 
 class TargetState(msgspec.Struct, frozen=True, kw_only=True):
-    """How the last attempts to send to a target ended.  Times are of the wall clock.
+    """The result of the last attempts to send to a target; times are of the wall clock.
 
     ``failures`` counts attempts since the last success; ``digest_ms`` is the time for which the
     latest digest was due that the target accepted.

@@ -1,4 +1,4 @@
-"""The SQLite file of the notifier: alerts, positions, and what each target has accepted.
+"""The SQLite file of the notifier: alerts, positions, and the messages that each target accepted.
 
 One transaction records a batch of alerts with the position after it, so nothing is read twice or
 left out.  A message is recorded when its target has accepted it: a crash between both repeats it.
@@ -177,7 +177,7 @@ class NoticeStore:
         )
 
     def sent(self) -> dict[tuple[str, str], Sent]:
-        """What was sent last, by target and subject."""
+        """Return the last message that was sent, by target and subject."""
         rows = self._rows("SELECT target, subject_id, state FROM sent")
         return {(target, subject): _decoded(state, Sent) for target, subject, state in rows}
 
@@ -189,7 +189,7 @@ class NoticeStore:
         )
 
     def target_states(self) -> dict[str, TargetState]:
-        """How the last attempts at each target ended."""
+        """Return the result of the last attempts at each target."""
         rows = self._rows("SELECT target, state FROM targets")
         return {target: _decoded(state, TargetState) for target, state in rows}
 
@@ -208,7 +208,7 @@ class NoticeStore:
         self._set_fact("caught_up", "1")
 
     def routing_since_ms(self, routing: str, now_ms: int) -> int:
-        """Since when (wall clock) targets and routes are these; a change is recorded.
+        """Return since when (wall clock) targets and routes are unchanged; record a change.
 
         ``routing`` is a text that differs where they do.
         """

@@ -1,4 +1,4 @@
-"""The notifier's loop: reads alerts, decides what each target should know, and sends it.
+"""The notifier's loop: reads alerts, decides the messages of each target, and sends them.
 
 Alerts and positions are stored before anything is sent, and a message counts as sent when its
 target has accepted it.  After a crash at any moment the notifier continues from what is stored.
@@ -172,7 +172,7 @@ class Notifier:
         }
 
     def close(self) -> None:
-        """Wait for the messages on their way, at most their timeout, and close everything."""
+        """Wait for messages in transit, at most their timeout, and close everything."""
         self._executor.shutdown(wait=True)
         for target in self.targets.values():
             self._record(target, target.finished(wait=True))
@@ -187,7 +187,7 @@ class Notifier:
             self.run_once()
 
     def run_once(self) -> None:
-        """Read what has arrived, and send what is due."""
+        """Read new records, and send the messages that are due."""
         now_s = time.monotonic()
         is_reading = self.problem is None and self._has_caught_up
         interval_s = CHECK_INTERVAL_S if is_reading else START_CHECK_INTERVAL_S
@@ -211,7 +211,7 @@ class Notifier:
         problem = self._feed.check()
         if problem is not None and (problem != self.problem):
             log.warning(
-                "alerts cannot be read; notifications continue by themselves when they can",
+                "alerts cannot be read; notifications resume automatically",
                 why=problem.why,
                 fix=problem.fix,
             )
@@ -252,7 +252,7 @@ class Notifier:
             found = stored_record_of(record)
             if isinstance(found, Unreadable):
                 self.metrics.records.labels("unreadable").inc()
-                log.warning("a record is no alert and was skipped", **found._asdict())
+                log.warning("skipped a record that is not an alert", **found._asdict())
             elif found is None:
                 self.metrics.records.labels("drill").inc()
             else:

@@ -1,4 +1,4 @@
-"""What a target is sent, and when, from what it was sent before.  Pure: the time is an argument.
+"""Decides the next message of a target from those sent before.  Pure: the time is an argument.
 
 Nothing is queued: a message is due as long as the target has not accepted what it should know.  So
 a target that failed for a day gets the present state of each incident, and not every step to it.
@@ -27,7 +27,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the first message waits for further episodes, and the time between updates."""
+    """The wait of the first message for further episodes, and the time between updates."""
 
     group_wait_ms: int = 30_000
     update_interval_ms: int = 60_000

@@ -1,4 +1,4 @@
-"""Which targets a subject is sent to.  Pure."""
+"""Selects the targets of a subject.  Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stream_monitor.contracts import Severity
 
 
 def is_like(name: str, pattern: str) -> bool:
-    """Whether a name is as the pattern, in which ``*`` stands for any characters.
+    """Whether a name matches a pattern, in which ``*`` stands for any characters.
 
     >>> is_like("churn-eu", "churn-*"), is_like("churn", "churn-*"), is_like("a[1]", "a[1]")
     (True, False, True)

@@ -23,14 +23,14 @@ class Digest(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A message or a digest that was tried; ``error`` is None if the target accepted it."""
+    """The result of sending a message or a digest; ``error`` is None if the target accepted it."""
 
     item: Message | Digest
     error: DeliveryFailed | None
 
 
 class Target:
-    """One target.  At most one message is on its way at a time."""
+    """One target.  At most one message is in transit at a time."""
 
     def __init__(
         self,
@@ -47,11 +47,11 @@ class Target:
         self._failures = Counter[str]()
 
     def is_free(self, now_ms: int) -> bool:
-        """Whether nothing is on its way, and the wait after a failure is over."""
+        """Whether no message is in transit, and the wait after a failure is over."""
         return self._on_its_way is None and now_ms >= self.state.next_attempt_ms
 
     def next_of(self, messages: Iterable[Message]) -> Message | None:
-        """The message to send next: one that has failed comes after the others."""
+        """Return the message to send next; failed messages come last."""
         return min(
             messages,
             key=lambda m: (self._failures[m.subject.subject_id], m.subject.opened_ms),
@@ -75,7 +75,7 @@ class Target:
         return Outcome(item, None)
 
     def finished(self, *, wait: bool = False) -> Outcome | None:
-        """The outcome of what was on its way; ``None`` if there is none yet."""
+        """Return the result of the message in transit; ``None`` if there is none yet."""
         if self._on_its_way is None or not (wait or self._on_its_way.done()):
             return None
         outcome = self._on_its_way.result()

@@ -1,4 +1,4 @@
-"""The time to load an announced version: when no newer one follows, and after a failure.  Pure."""
+"""Decides when to load an announced version, and when to retry after a failure.  Pure."""
 
 from __future__ import annotations
 

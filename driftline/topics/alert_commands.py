@@ -1,4 +1,4 @@
-"""Write a person's answers to episodes - acknowledge, snooze, resolve - as command records."""
+"""Writes acknowledgements, snoozes and resolutions of episodes as command records."""
 
 from __future__ import annotations
 

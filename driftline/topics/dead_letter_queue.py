@@ -200,7 +200,7 @@ def records_of_rows(record: Record) -> list[Record]:
 
 
 def original_of(record: Record, dead_letter: DeadLetter) -> Record:
-    """The record to write again: of a row of a batch, its event alone, if it is one."""
+    """Return the record to write again: of a row, its event, or no value if it is unreadable."""
     if dead_letter.row is None:
         return record
     try:

@@ -151,7 +151,7 @@ class DriftAlerts:
         await asyncio.to_thread(self.__exit__, kind, error, trace)
 
     def close(self) -> None:
-        """Leave the group.  The alert in work is not committed."""
+        """Leave the group, without committing the alert that is being processed."""
         if self._executor is not None:
             self._executor.shutdown(wait=True)
         self._consumer.close()
@@ -176,7 +176,7 @@ class DriftAlerts:
         try:
             self._consumer.commit(offsets=[place], asynchronous=False)
         except KafkaException as error:  # away, or another member has the partition now
-            log.warning("an alert could not be committed and may come once more: %s", error)
+            log.warning("an alert could not be committed and may be delivered twice: %s", error)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Read which alerts an earlier owner of the partitions has handled."""

@@ -26,7 +26,7 @@ class EventAt(NamedTuple):
 
 
 class EventsAround(NamedTuple):
-    """Events before a position and from it on, each ascending.
+    """The events before a position, and those from it on, each in ascending order.
 
     ``deleted``: records before the position were removed by retention.
     """

@@ -48,7 +48,7 @@ class TopicDecoder(Generic[_Value]):
         self._first = self._first or f"partition {record.partition}, offset {record.offset}: {why}"
 
     def notes(self) -> list[str]:
-        """A line about the skipped records, if there are any."""
+        """Return a line about the skipped records, if there are any."""
         if not self.skipped:
             return []
         many = f"{self.skipped} record{'s' if self.skipped > 1 else ''}"

@@ -18,7 +18,7 @@ _MIN_FILE_BYTES: Final = 16 << 10
 
 
 class SpoolResult(NamedTuple):
-    """How many records were written, exceeded the size limit, or met a disk error."""
+    """The number of records written, over the size limit, and lost to disk errors."""
 
     spooled: int
     full: int = 0
@@ -27,7 +27,7 @@ class SpoolResult(NamedTuple):
 
 
 class DiskSpool:
-    """The file that this process writes, and the files of ended processes that it sends.
+    """The spool file of this process, and the orphaned spool files that it sends.
 
     ``max_bytes`` limits the whole folder, which should be on a local disk; SQLite's journal of one
     transaction may exceed it for a moment.  A file that SQLite cannot read is renamed to
@@ -59,7 +59,7 @@ class DiskSpool:
         return SpoolResult(n, full=len(records) - n)
 
     def maintain(self, now_s: float) -> str:
-        """Adopt files of ended processes when due; return an error text, or an empty one."""
+        """Adopt orphaned spool files when due; return an error text, or an empty one."""
         if now_s - self._scanned_s < _SCAN_INTERVAL_S:
             return ""
         self._scanned_s = now_s
@@ -79,7 +79,7 @@ class DiskSpool:
         return problem
 
     def oldest(self) -> SpoolFile | None:
-        """Return the file to send first; it stays here until `remove` or `skip`."""
+        """Return the file to send first, without removing it; see `remove` and `skip`."""
         return min(self._waiting, key=lambda file: file.path.name, default=None)
 
     def remove(self, file: SpoolFile) -> None:
@@ -89,7 +89,7 @@ class DiskSpool:
         self._release(file)
 
     def skip(self, file: SpoolFile, error: Exception) -> Path:
-        """Keep a file that cannot be read, and never return it again; return its name."""
+        """Exclude a file that cannot be read, without deleting it; return its name."""
         path = _set_aside(file.path, error)
         self._skipped.add(path)
         self._release(file)
@@ -114,7 +114,7 @@ class DiskSpool:
 
 
 def is_corrupt(error: Exception) -> bool:
-    """Whether the content of a file is damaged, and not only the access to it."""
+    """Whether an error means that a file is damaged, not that it is temporarily inaccessible."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 

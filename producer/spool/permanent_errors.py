@@ -1,4 +1,4 @@
-"""Which Kafka errors are permanent, so that a retry of the record cannot succeed."""
+"""Classifies Kafka errors as permanent (no retry can succeed) or temporary."""
 
 from __future__ import annotations
 

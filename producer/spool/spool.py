@@ -1,4 +1,4 @@
-"""The spool as the sender uses it: to disk while Kafka is away, to Kafka when it is back.
+"""The spool as the sender uses it: stores records while Kafka is unreachable, and sends them later.
 
 Spooled records are sent oldest first, at a rate that adapts to the acknowledgements.  The window of
 unacknowledged records starts at one.  Each acknowledgement adds one, which doubles the window from

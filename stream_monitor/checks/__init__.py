@@ -1,1 +1,1 @@
-"""Checks: each compares one aspect of the traffic or the data with what was normal."""
+"""Checks: each compares one aspect of the traffic or of the data with its reference."""

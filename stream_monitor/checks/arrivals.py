@@ -38,7 +38,7 @@ NO_ARRIVALS = Arrivals(_NONE, _NONE, _NONE, (), _NONE, _NONE, _NONE)
 def arrivals_of(
     batches: Sequence[EventBatch], labels: Iterable[int], delays: Iterable[tuple[int, int]]
 ) -> Arrivals:
-    """From batches of one model, offsets of its labels, (offset, delay) of joined ones."""
+    """Return the arrivals in batches, offsets of labels, and (offset, delay) of joined labels."""
     label_offsets = np.array(sorted(labels), dtype=np.int64)
     known = [(offset, log_delay(delay_ms)) for offset, delay_ms in delays if delay_ms]
     pairs = np.array(known, dtype=np.int64).reshape(-1, 2)

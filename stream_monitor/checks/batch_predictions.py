@@ -1,4 +1,4 @@
-"""The predictions of a batch, of the events that have one."""
+"""The predictions of a batch, without the events that have none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stream_monitor.reference.transform import Transformed
 
 
 class BatchPredictions(NamedTuple):
-    """m predictions, with offset and event time of their events; ``rows`` None: of all events."""
+    """m predictions with offsets and event times; ``rows`` None: every event has a prediction."""
 
     predictions: Sequence[Prediction]
     offsets: Ints
@@ -23,7 +23,7 @@ class BatchPredictions(NamedTuple):
 
     @classmethod
     def of(cls, batch: EventBatch) -> BatchPredictions:
-        """The predictions of a batch."""
+        """Return the predictions of a batch."""
         rows = batch.rows_with_prediction()
         if rows is None:
             every = cast("Sequence[Prediction]", batch.predictions)
@@ -39,7 +39,7 @@ class BatchPredictions(NamedTuple):
     def losses(
         self, estimate: ErrorEstimate, scored: Mapping[str, Transformed], n_events: int
     ) -> Ints:
-        """The loss to expect of each event, in fixed point; -1 where nothing is known, (n,)."""
+        """Return the expected loss of each event, (n,), in fixed point; -1 where it is unknown."""
         known = estimate.losses_of(scored[estimate.key])
         if self.rows is None:
             return known

@@ -1,4 +1,4 @@
-"""The interface of everything that is watched."""
+"""The interface of a check."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Observed = TypeVar("Observed")
 
 
 class CheckContext(NamedTuple):
-    """What the checks of one version are made from.
+    """The inputs from which the checks of one version are built.
 
     ``arl0_events``: mean events between two false alarms of one detector.  ``estimate``: the error
     that predictions let expect, ``None`` where the reference does not know it.
@@ -34,7 +34,7 @@ class CheckContext(NamedTuple):
 
 
 class Check(ABC, Generic[Observed]):
-    """Watches one series: compares what it observes with what is normal.
+    """A check of one signal: compares observations with the reference.
 
     The results must not depend on where batches are cut.  A check reads no clock.
     """
@@ -50,7 +50,7 @@ class Check(ABC, Generic[Observed]):
 
     @abstractmethod
     def observe(self, batch: Observed) -> list[Finding]:
-        """Apply a batch; returns the phases of episodes that it decided, in offset order."""
+        """Apply a batch; return the phases of episodes that it decided, in offset order."""
 
     @abstractmethod
     def end(
@@ -63,14 +63,14 @@ class Check(ABC, Generic[Observed]):
 
     @abstractmethod
     def level(self) -> int | None:
-        """0: no change; 1: a suspicion; 2: an open episode; ``None``: not watched yet."""
+        """Return the level: 0 none, 1 a suspicion, 2 an open episode; ``None``: not watched yet."""
 
     def progress(self, alert: DriftAlert) -> RecoveryProgress | None:
-        """How far the open episode of ``alert`` is towards its end; ``None`` where unknown."""
+        """Return the recovery progress of the episode of ``alert``; ``None`` if unknown."""
         return None
 
     def snapshot(self) -> Any:
-        """The state as stored: a Struct, or plain data with Structs in it."""
+        """Return the state to store: a Struct, or plain data that contains Structs."""
         return self.state
 
     def restore(self, data: Any) -> None:

@@ -1,4 +1,4 @@
-"""The constant rule: a numeric feature repeats one value.
+"""The constant-value rule: detects a numeric feature that repeats one value.
 
 The reference determines how long a value may repeat by chance: from how often a value that came
 twice came a third time, and from its longest run.
@@ -20,7 +20,7 @@ _SAFETY: Final = 10.0  # a tenth of the false alarms of one detector
 
 
 def run_limit(repeats: float, longest_run: int, arl0_events: float) -> int:
-    """The length of a run that chance reaches less than once in ten ``arl0_events``.
+    """Return the run length that chance reaches less than once in ten ``arl0_events``.
 
     Where a value that came twice comes again with probability ``repeats``, a run of m values has a
     probability of at most ``repeats`` to the power of m - 2.
@@ -121,5 +121,5 @@ class ConstantValueRule:
     def restore(self, state: ConstantValueState) -> None:
         """Continue from ``state``.  Raises ValueError where it is impossible."""
         if state.run < 0 or (state.last is None and state.run):
-            raise ValueError("impossible run of a constant")
+            raise ValueError("the stored run of a constant value is invalid")
         self.state = state

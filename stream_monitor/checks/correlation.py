@@ -1,4 +1,4 @@
-"""The check of a feature correlation: whether two features depend on each other as before.
+"""The check of a feature correlation: compares the dependence of two features with the reference.
 
 Detectors of the product of both scores raise suspicions.  Fresh events confirm them by the joint
 counts of both features, adjusted to the marginal counts of these events.  Only events with valid
@@ -39,7 +39,7 @@ from stream_monitor.statistics.fixed_point import FIXED_POINT, Floats
 
 
 def correlation_key(name: str) -> str:
-    """The series of a feature correlation; no feature, prediction or loss has such a name."""
+    """Return the name of the signal of a feature correlation, unique among all signals."""
     return f"relation/{name}"
 
 
@@ -191,13 +191,13 @@ class CorrelationCheck(Check[VersionEvents]):
         return [] if decision is None else [self._finding(decision)]
 
     def level(self) -> int | None:
-        """0: no change; 1: a suspicion; 2: an open episode."""
+        """Return the level: 0 no change, 1 a suspicion, 2 an open episode."""
         if self.tracker.state == "open":
             return 2
         return int(self.tracker.state != "quiet" and not self.tracker.is_unprompted)
 
     def progress(self, alert: DriftAlert) -> RecoveryProgress | None:
-        """How far the open episode is towards its end; ``None`` where unknown."""
+        """Return the recovery progress of the open episode; ``None`` if unknown."""
         return self.tracker.progress
 
     def snapshot(self) -> CorrelationState:

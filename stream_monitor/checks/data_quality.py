@@ -107,7 +107,7 @@ class DataQualityRules:
         return sorted(found, key=lambda change: change.seen) if len(found) > 1 else found
 
     def suppresses(self, change: RuleChange, *, drifts: bool) -> bool:
-        """Whether a change is part of the drift of the population; call it for each, in order.
+        """Whether drift of the population explains a change; call it for each change, in order.
 
         Values out of range that the population itself may have are part of its drift while it
         ``drifts``: the detectors use them.  They are a finding if they continue after the drift,
@@ -131,7 +131,7 @@ class DataQualityRules:
         times_ms: Ints,
         onset: Onset,
     ) -> PhaseDecision:
-        """The phase that a change decides; ``positions`` are those of the valid events."""
+        """Return the phase that a change decides; ``positions`` are those of the valid events."""
         if isinstance(change, OutOfRangeChange):
             return self._of_odd(change, positions, offsets, times_ms, onset)
         name = rule_of(change)

@@ -26,7 +26,7 @@ _LEAST_RISE: Final = 1.0
 
 
 def log_delay(delay_ms: int) -> int:
-    """The logarithm of a delay to the base 2, in fixed point; linear between powers of 2.
+    """Return the base-2 logarithm of a delay in fixed point, linear between powers of 2.
 
     It is exact, so that sums are the same on every machine.
 
@@ -38,7 +38,7 @@ def log_delay(delay_ms: int) -> int:
 
 
 def delay_of(log: float) -> float:
-    """The delay in ms of a mean logarithm.
+    """Return the delay (ms) of a mean logarithm.
 
     >>> delay_of(log_delay(5)), delay_of(log_delay(3))
     (5.0, 3.0)
@@ -48,7 +48,7 @@ def delay_of(log: float) -> float:
 
 
 class DelayComparison(NamedTuple):
-    """The labels of the last 24 hours, compared with what was usual."""
+    """The label delay of the last 24 hours, compared with the usual delay."""
 
     late: bool
     over: bool
@@ -60,7 +60,7 @@ class DelayComparison(NamedTuple):
 
 
 class DelayCell(msgspec.Struct, array_like=True):
-    """The labels of one cell: the sum of the logarithms, their number, and where it began."""
+    """The labels of one cell: their number, the sum of their log delays, and the cell's start."""
 
     delays: int
     n: int
@@ -89,7 +89,7 @@ class DelayState(msgspec.Struct, array_like=True):
 
 
 class DelayHistory:
-    """The delays of one model's labels."""
+    """The history of the label delays of one model."""
 
     def __init__(self, spec: TrafficSpec, state: DelayState | None = None) -> None:
         """Start empty, or continue from a state."""
@@ -98,11 +98,11 @@ class DelayHistory:
 
     @property
     def per_bucket(self) -> float:
-        """Delays per bucket."""
+        """The number of labels per bucket."""
         return self.state.labels / max(1, self.state.buckets)
 
     def take(self, bucket: TrafficBucket, chance: float, *, learn: bool) -> DelayComparison | None:
-        """Add a bucket; where an hour ended before it, compare the last 24 hours of labels."""
+        """Add a bucket; if it starts a new hour, compare the last 24 hours of labels."""
         self.state.buckets += 1
         self.state.labels += bucket.n_delays
         cell, seen = bucket.number // self._spec.cell_buckets, None

@@ -1,4 +1,4 @@
-"""The error rate that predictions let expect without labels, and the realised one.
+"""Estimates the error rate from predictions without labels, and measures it with labels.
 
 The estimate needs no label and cannot see concept drift; where labels arrive, it is compared with
 the realised error.
@@ -30,7 +30,7 @@ SPAN_EVENTS: Final = 1024
 
 
 def references_of_model(profile: ReferenceProfile) -> dict[str, tuple[FeatureReference, MainCheck]]:
-    """The series of the model itself, and the main check of each."""
+    """Return the references of the model's own signals, each with its main check."""
     found: dict[str, tuple[FeatureReference, MainCheck]] = {}
     if profile.prediction is not None:
         found[PREDICTION] = (profile.prediction, "prediction")
@@ -60,7 +60,7 @@ class ErrorSums(msgspec.Struct, array_like=True):
     def __post_init__(self) -> None:
         fits = 0 <= self.wrong <= self.n <= SPAN_EVENTS
         if not fits or not 0 <= self.expected <= self.n * FIXED_POINT:
-            raise ValueError("impossible sums of expected losses")
+            raise ValueError("the stored sums of expected losses are invalid")
 
 
 class RecentErrors(msgspec.Struct, array_like=True):
@@ -70,7 +70,7 @@ class RecentErrors(msgspec.Struct, array_like=True):
     current: ErrorSums = msgspec.field(default_factory=ErrorSums)
 
     def observe(self, expected: Ints, wrong: Ints) -> None:
-        """Apply n consecutive events; spans are cut by count, so batches do not matter."""
+        """Apply n consecutive events; a span has a fixed count, independent of batch boundaries."""
         start = 0
         while start < len(expected):
             if self.current.n == SPAN_EVENTS:
@@ -83,7 +83,7 @@ class RecentErrors(msgspec.Struct, array_like=True):
             start = end
 
     def share(self) -> ErrorRates:
-        """The rates of both spans together."""
+        """Return the rates over both spans."""
         before, current = self.before, self.current
         n = before.n + current.n
         return ErrorRates(
@@ -130,7 +130,7 @@ class ErrorEstimate:
         self._labels = RecentErrors()
 
     def look_up(self, predictions: Sequence[Prediction]) -> Transformed:
-        """The index of each prediction by its confidence, shape (n,)."""
+        """Return the index of each prediction by its confidence, shape (n,)."""
         if self.key == CONFIDENCE:
             return self._transform.apply([confidence_of(p) for p in predictions])
         return self._transform.apply(scores_of(predictions, self._task, self._positive))

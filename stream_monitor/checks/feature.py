@@ -19,7 +19,7 @@ from stream_monitor.reference.feature_reference import FeatureKind
 
 
 def feature_key(name: str) -> str:
-    """The series of a feature; its slash keeps it apart from the prediction and the loss."""
+    """Return the signal name of a feature; its slash separates it from prediction and loss."""
     return f"feature/{name}"
 
 
@@ -70,7 +70,7 @@ class FeatureCheck(SignalCheck[VersionEvents]):
 
 
 def invalid_reason(value: Value, kind: FeatureKind) -> str:
-    """The reason why a value of a feature of this kind is invalid.
+    """Return why a value of a feature of this kind is invalid.
 
     >>> [invalid_reason(value, "numeric") for value in (None, "71.6", 1e300)]
     ['missing', 'sent as text', 'out of range']

@@ -1,4 +1,4 @@
-"""Values that come too often in a feature with many values that may repeat: 999 among prices.
+"""Detects one frequent value in a feature whose values repeat less often, such as 999 among prices.
 
 The hashes of the values of the latest `RING_EVENTS` events are kept, without the most frequent
 values of the reference.  A value is found at its k-th occurrence if these lie closer together than
@@ -28,7 +28,7 @@ _32: Final = np.uint64(32)
 
 
 class FrequentValueDetector:
-    """Finds values of one feature that come too often among many that repeat."""
+    """Detects a value that is too frequent in a feature with many repeating values."""
 
     def __init__(self, frequent: HalfHashes, chance: float, arl0_events: float) -> None:
         """``frequent`` are the upper halves of hashes of frequent values, ascending, (k,)."""
@@ -44,7 +44,7 @@ class FrequentValueDetector:
         self._last: float | None = None
 
     def observe(self, values: Floats) -> RepeatedValue | None:
-        """Apply consecutive values (n,), up to the first that comes too often."""
+        """Apply consecutive values (n,), up to the first value that is too frequent."""
         if not len(values):
             return None
         self._before = (self._n, self._ring, self._last)
@@ -100,6 +100,6 @@ class FrequentValueDetector:
         """Continue from `snapshot`.  Raises ValueError where it is impossible."""
         n, ring = state.n, state.ring
         if n < 0 or len(ring) % 4 or len(ring) > 4 * min(n, RING_EVENTS):
-            raise ValueError("impossible state of frequent values")
+            raise ValueError("the stored state of frequent values is invalid")
         self._n, self._last = n, state.last
         self._ring = np.frombuffer(ring, dtype="<u4").astype(np.uint32)

@@ -1,4 +1,4 @@
-"""The leading version of a model: whether it stopped while others still have a few events."""
+"""Detects that a model's leading version stopped while other versions still serve."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_VERSIONS: Final = 64  # the versions with the most events
 
 
 class SilentLeader(NamedTuple):
-    """The leading version had no event in a bucket; ``share`` is its part of the model's events."""
+    """A leading version without events in a bucket; ``share`` is its part of the model's events."""
 
     version: str
     share: float
@@ -41,7 +41,7 @@ class LeadingVersion(msgspec.Struct, array_like=True):
         return frozenset(self.usual)
 
     def close(self, counts: Mapping[str, int], expected: ExpectedCount) -> SilentLeader | None:
-        """Close a bucket with these events of each version.
+        """Close a bucket with the number of events of each version.
 
         >>> leading, minute = LeadingVersion(), ExpectedCount(60 * SCALE, 65 * SCALE, 70 * SCALE)
         >>> for _ in range(30):

@@ -1,4 +1,4 @@
-"""One monitored signal: its detectors, and the checks that their detections may start.
+"""One monitored signal: its detectors, and the checks that their detections start.
 
 A feature has up to five checks: ``data`` (location, spread and shape of its valid values),
 ``validity`` (missing, invalid, unknown category) and, where it is numeric, ``unit``, ``constant``
@@ -50,7 +50,7 @@ class SignalDecision(NamedTuple):
 
 
 class TrackerEvents(NamedTuple):
-    """Consecutive valid events (n,), as an episode tracker receives them."""
+    """The input of an episode tracker: consecutive valid events (n,)."""
 
     codes: Ints
     offsets: Ints
@@ -61,7 +61,7 @@ class TrackerEvents(NamedTuple):
     suspicions: Sequence[Suspicion]
 
     def only(self, kept: Bools) -> TrackerEvents:
-        """The events that are kept (n,)."""
+        """Return the events that a mask (n,) selects."""
         seen = np.concatenate(([0], np.cumsum(kept)))
         return TrackerEvents(
             self.codes[kept],

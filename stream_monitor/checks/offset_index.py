@@ -27,7 +27,7 @@ class OffsetMarks(msgspec.Struct, frozen=True, array_like=True):
 
 
 class OffsetIndex:
-    """Marks at every 64th event of one series: its number, offset and event time."""
+    """A mark at every 64th event of one signal: event number, offset and event time."""
 
     def __init__(self, marks: OffsetMarks | None = None) -> None:
         """Start empty, or continue from `snapshot`."""
@@ -49,7 +49,7 @@ class OffsetIndex:
         self.n_events += len(offsets)
 
     def at(self, position: int, events_back: int) -> tuple[int, int]:
-        """Offset and event time of the last mark at or before that event."""
+        """Return offset and event time of the last mark at or before an event."""
         here = self._start + position
         wanted = max(here - events_back, (here // _EVERY - _MAX_MARKS + 1) * _EVERY, 0)
         i = max(0, bisect.bisect_right(self._counts, wanted) - 1)

@@ -1,4 +1,4 @@
-"""The range rule: values outside of the reference, or one that repeats where none did.
+"""The range rule: detects values outside the reference range, and one unknown value that repeats.
 
 Both are called odd values.
 
@@ -78,7 +78,7 @@ class OutOfRangeChange(NamedTuple):
 
 
 def repeated(values: Sequence[float]) -> list[float]:
-    """The few values that most of these are, most frequent first; empty where most differ.
+    """Return the few values that make up most of ``values``, by frequency; empty if most differ.
 
     >>> repeated([-999.0, -1.0, -999.0, 3.5, -999.0]), repeated([1.5, 2.5, 3.5])
     ([-999.0], [])
@@ -394,7 +394,7 @@ DERIVED_ARL0: Final = 10.0
 
 
 def bounds_to_watch(reference: FeatureReference) -> ValueBounds | None:
-    """The bounds of a feature; ``None`` where it has none.
+    """Return the bounds of a feature; ``None`` if it has none.
 
     For a profile without bounds they are derived from its order statistics: a value that is not
     among m of them has come at most once in m events.

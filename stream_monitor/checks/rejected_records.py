@@ -1,4 +1,4 @@
-"""The check of rejected records: how many records of each model are rejected, and for which reason.
+"""The check of rejected records: counts those of each model by reason.
 
 Each rejected record is a dead letter; a single one is no finding.  Many of one model for one reason
 are an episode of kind ``quality``, with the series ``rejected/REASON``:
@@ -140,7 +140,7 @@ class RejectedRecordCount(msgspec.Struct, kw_only=True, array_like=True):
         return self.since.clock_ms + SPAN_MS
 
     def waits_for_accepted(self, clock_ms: int) -> bool:
-        """Whether records that are accepted from this time on change the counts."""
+        """Whether records accepted from this time on still change the counts."""
         in_span = bool(self.rejected) and clock_ms <= self.span_end_ms
         return in_span or self.accepted_after < MIN_RECORDS
 
@@ -150,23 +150,23 @@ class RejectedRecordCount(msgspec.Struct, kw_only=True, array_like=True):
         self.accepted_after = min(MIN_RECORDS, self.accepted_after + n)
 
     def span_is_below_threshold(self, clock_ms: int) -> bool:
-        """Whether a span has ended by ``clock_ms`` in which hardly any were rejected."""
+        """Whether a span ended by ``clock_ms`` with hardly any rejected records."""
         few = self.rejected < MIN_RECORDS or self.ratio < MIN_RATIO / 2
         return clock_ms > self.span_end_ms and few and self.run < MIN_RECORDS
 
     @property
     def onset(self) -> AppendPosition:
-        """The start of the span, or of the unbroken run if that is longer."""
+        """The start of the span, or of the consecutive rejections if those are more."""
         return self.run_since if self.run > self.rejected else self.since
 
     def is_episode(self) -> bool:
-        """Whether the records are enough for an episode."""
+        """Whether the rejected records suffice to open an episode."""
         often = self.rejected >= MIN_RECORDS and self.ratio >= MIN_RATIO
         return often or self.run >= MIN_RECORDS
 
 
 class RejectedRecordsState(msgspec.Struct, array_like=True):
-    """The counts, the open episodes by model, and the suppressed alerts of models without any."""
+    """The counts, the open episodes by model, and the numbers of suppressed alerts."""
 
     rows: list[RejectedRecordCount]
     open_episodes: dict[str, OpenEpisodesState]

@@ -1,4 +1,4 @@
-"""Values that repeat in a feature whose values otherwise do not: 999, -1, a default.
+"""Detects repeats in a feature whose values are normally unique: 999, -1, a default.
 
 A value that the reference does not have twice is followed once it comes twice within
 `RING_VALUES`.  It is found at its k-th occurrence if these lie closer together than chance allows.
@@ -28,7 +28,7 @@ _32: Final = np.uint64(32)
 
 
 class RepeatedValue(NamedTuple):
-    """At ``position`` of a batch ``value`` came too often.
+    """A value that repeated too often, at ``position`` of a batch.
 
     ``times``: how often, runs counted once, since its first occurrence ``back`` events before.
     """
@@ -40,7 +40,7 @@ class RepeatedValue(NamedTuple):
 
 
 def spans_of(chance: float, arl0_events: float) -> tuple[int, ...]:
-    """Among how many values one value may come 3, 4, ... 10 times.
+    """Return the numbers of events within which 3, 4, ... 10 equal values raise a signal.
 
     A value of probability ``chance`` comes k times within s others with a probability of less than
     (chance s)^(k - 1) / (k - 1)!.  All k together have one false alarm in ``arl0_events``.
@@ -71,7 +71,7 @@ class RepeatedValueState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RepeatedValueDetector:
-    """Finds values of one feature that come too often."""
+    """Detects values of one feature that repeat too often."""
 
     def __init__(
         self, known: Floats, chance: float, arl0_events: float, *, repeating: bool = False
@@ -95,7 +95,7 @@ class RepeatedValueDetector:
         self._followed: dict[float, list[tuple[int, int]]] = {}
 
     def observe(self, values: Floats) -> RepeatedValue | None:
-        """Apply consecutive values (n,), up to the first that comes too often."""
+        """Apply consecutive values (n,), up to the first that repeats too often."""
         if not len(values):
             return None
         self._before = (self._n_events, self._n, self._ring, self._last, dict(self._followed))
@@ -191,11 +191,11 @@ class RepeatedValueDetector:
         """Continue from `snapshot`.  Raises ValueError where it is impossible."""
         ring = state.ring
         if not 0 <= state.n <= state.n_events or len(ring) > 4 * min(state.n, RING_VALUES):
-            raise ValueError("impossible state of repeated values")
+            raise ValueError("the stored state of repeated values is invalid")
         if len(state.followed) > _MAX_FOLLOWED or len(ring) % 4:
-            raise ValueError("impossible state of repeated values")
+            raise ValueError("the stored state of repeated values is invalid")
         if any(len(times) > MOST_TIMES for times in state.followed.values()):
-            raise ValueError("impossible state of repeated values")
+            raise ValueError("the stored state of repeated values is invalid")
         self._n_events, self._n, self._last = state.n_events, state.n, state.last
         self._ring = np.frombuffer(ring, dtype="<u4").astype(np.uint32)
         self._followed = dict(state.followed)

@@ -1,4 +1,4 @@
-"""The schema check: features that the reference does not have.
+"""The schema check: detects features that the reference does not have.
 
 Features of a version's first events are known, because many profiles have only some of them.
 Afterwards a name in at least half of 64 events is a new feature.  The rule has no false alarms by
@@ -43,7 +43,7 @@ SchemaPhase = Literal["started", "ongoing", "recovered"]
 
 
 class SchemaChange(NamedTuple):
-    """After the event at ``position`` of the batch, ``names`` are new features.
+    """New features ``names``, found after the event at ``position`` of the batch.
 
     The first of them came ``back`` events before.  In phase "ongoing" their number changed, in
     phase "recovered" they are gone.
@@ -78,7 +78,7 @@ class SchemaRuleState(msgspec.Struct, array_like=True):
 
 
 class SchemaRule:
-    """Counts unknown names by spans of 64 events."""
+    """Counts unknown feature names in spans of 64 events."""
 
     def __init__(self, features: AbstractSet[str], state: SchemaRuleState | None = None) -> None:
         """Start with the ``features`` of the profile, or continue from a state."""
@@ -112,7 +112,7 @@ class SchemaRule:
         return changes
 
     def uncompared_features(self, n_last: int) -> tuple[list[str], int]:
-        """Names that the profile does not have, so that they are not compared.
+        """Return the names that are not compared because the profile lacks them.
 
         They are known after the first events: from the returned position among the ``n_last``
         events that were observed last.
@@ -190,13 +190,13 @@ class SchemaRule:
             yield SchemaChange(end - 1, "recovered", before, 0)
 
     def reset(self) -> None:
-        """Accept the new names: they are known from now on."""
+        """Accept the new features as known."""
         self._known.update(self.state.new)
         self._note_learned()
         self.drop()
 
     def drop(self) -> None:
-        """Drop the new names; a name that is still sent is found once more."""
+        """Discard the new features; a name that is still sent is detected again."""
         self.state.counts.clear()
         self.state.new, self.state.rare_spans = [], {}
 
@@ -285,7 +285,7 @@ class SchemaCheck(Check[VersionEvents]):
     def end(
         self, phase: Phase, at: EventPosition, alert: DriftAlert | None = None
     ) -> list[Finding]:
-        """End the open episode; where a person resolved it, its features are accepted."""
+        """End the open episode; if a person resolved it, accept its features as known."""
         if self._episode.latest is None:
             return []
         if phase == "resolved":
@@ -311,5 +311,5 @@ class SchemaCheck(Check[VersionEvents]):
         """Continue from `snapshot`.  Raises ValueError where the data do not fit."""
         state = as_type(data, SchemaState)
         if bool(state.rule.new) != (state.episode.latest is not None):
-            raise ValueError("new features without an episode, or the reverse")
+            raise ValueError("the stored new features and the open episode do not match")
         self._rule, self._episode = SchemaRule(self._features, state.rule), state.episode

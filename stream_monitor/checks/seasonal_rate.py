@@ -1,4 +1,4 @@
-"""The seasonal rate: the usual number of events at each hour of the week, from the traffic itself.
+"""The seasonal rate: the usual number of events at each hour of the week, learned from the traffic.
 
 An hour of the week is known once it was seen.  Before, the same hour of other days is used, and
 before a day has passed the mean of all.  Rates are per bucket.
@@ -64,7 +64,7 @@ class SeasonalRate:
         self.state = state or SeasonalRateState([0.0] * n, [0] * n, [False] * n)
         sizes = {len(self.state.levels), len(self.state.turns), len(self.state.closed)}
         if sizes != {n} or self.state.buckets < 0:
-            raise ValueError("volume: stored with another period")
+            raise ValueError("volume: the stored rates have another period")
         self._near_of, self._near = -1, [0.0] * 3  # a cell, its level and those of its neighbours
 
     @property
@@ -110,7 +110,7 @@ class SeasonalRate:
         self.state.buckets += 1
 
     def enter(self, bucket: int) -> None:
-        """Advance to a bucket: a cell that has ended counts if half of it was seen."""
+        """Advance to a bucket; learn the cell that ended if at least half of it was observed."""
         cell = bucket // self._spec.cell_buckets
         if cell == self.state.cell:
             return
@@ -131,7 +131,7 @@ class SeasonalRate:
         self._near_of = -1
 
     def drop_cell(self) -> None:
-        """Forget the counts of the present cell: they are not usual."""
+        """Discard the counts of the current cell, because they are not usual."""
         self.state.cell_total = self.state.cell_buckets = 0
 
     def learn_silence(self, bucket: int) -> None:

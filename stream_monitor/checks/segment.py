@@ -117,7 +117,7 @@ def segment_key(segment: str, feature: str | None) -> str:
 
 
 def rows_of(segments: Iterable[SegmentReference], batch: EventBatch) -> dict[str, Ints]:
-    """The rows of the events of each segment in a batch, (m,), by the segment's name."""
+    """Return the rows of each segment's events in a batch, (m,), by segment name."""
     values: dict[str, dict[str, int]] = {}
     for segment in segments:
         of_attribute = values.setdefault(segment.attribute, {})

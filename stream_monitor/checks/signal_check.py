@@ -46,7 +46,7 @@ _CAUSE_OF: Final[dict[CheckName, str]] = {
 
 
 def check_of(alert: DriftAlert) -> CheckName:
-    """The check of its signal that an alert came from."""
+    """Return the check of the signal that produced an alert."""
     if alert.kind == "quality":
         named = (check for check, cause in _CAUSE_OF.items() if cause == alert.cause)
         return next(named, "validity")
@@ -62,7 +62,7 @@ class SignalCheck(Check[Observed]):
         self.source, self.series, self.signal, self.segment = source, series, signal, segment
 
     def findings_of(self, decisions: Iterable[SignalDecision]) -> list[Finding]:
-        """The findings of phases that the signal decided."""
+        """Convert phases that the signal decided into findings."""
         return [self._finding(check, decision) for check, decision in decisions]
 
     def _finding(self, check: CheckName, decision: PhaseDecision) -> Finding:

@@ -9,7 +9,7 @@ DAY_MS = 24 * HOUR_MS
 
 
 class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """How the rate of events and labels is learned, and from when on it is checked.
+    """The settings of the traffic checks: baseline, buckets and periods of the learned rates.
 
     Counts are of buckets of ``bucket_ms`` of the append clock.  The usual rate is that of the cell
     (an hour) of the period (a week).  Silence is reported after ``baseline_ms``; volume after a
@@ -36,20 +36,20 @@ class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cell_buckets(self) -> int:
-        """The buckets of a cell."""
+        """The number of buckets in a cell."""
         return self.cell_ms // self.bucket_ms
 
     @property
     def n_cells(self) -> int:
-        """The cells of a period."""
+        """The number of cells in a period."""
         return self.period_ms // self.cell_ms
 
     @property
     def day_cells(self) -> int:
-        """The cells of a day, or of the period where it is shorter."""
+        """The number of cells in a day, or in the period if that is shorter."""
         return min(self.n_cells, max(1, DAY_MS // self.cell_ms))
 
     @property
     def baseline_buckets(self) -> int:
-        """The buckets of the baseline."""
+        """The number of buckets in the baseline."""
         return max(1, self.baseline_ms // self.bucket_ms)

@@ -1,4 +1,4 @@
-"""The unit rule: a feature is suddenly sent in another unit.
+"""The unit rule: detects a feature that is suddenly sent in another unit.
 
 Sequential detectors find such a change, but on a strongly autocorrelated feature (temperature) they
 need days to distinguish it from weather.  The rule needs two spans of 32 events.  It fires when
@@ -171,7 +171,7 @@ class UnitRule:
 
     @property
     def broken(self) -> Conversion | None:
-        """The conversion while the unit is another one."""
+        """The conversion from the old unit while a change of unit is open, else ``None``."""
         return None if self.state.broken is None else _BY_NAME[self.state.broken]
 
     def _start_span(self) -> None:
@@ -179,7 +179,7 @@ class UnitRule:
         now.n = now.total = now.squares = now.outside = now.step = 0
 
     def observe(self, values: Ints, outside: Bools) -> list[UnitChange]:
-        """Apply consecutive fixed-point values (n,); ``outside`` marks those off the reference."""
+        """Apply consecutive fixed-point values (n,); ``outside`` marks those out of range."""
         changes: list[UnitChange] = []
         if not len(values):
             return changes
@@ -270,7 +270,7 @@ class UnitRule:
         """Continue from ``state``.  Raises ValueError where it is impossible."""
         fits = 0 <= state.outside <= state.n < SPAN_EVENTS and len(state.spans) <= 2
         if not fits or state.back not in (0, 1):
-            raise ValueError("impossible state of a unit rule")
+            raise ValueError("the stored state of a unit rule is invalid")
         if state.broken is not None and state.broken not in _BY_NAME:
             raise ValueError(f"unknown conversion {state.broken!r}")
         self.state = state

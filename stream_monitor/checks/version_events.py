@@ -1,4 +1,4 @@
-"""What the checks of a version observe: its events as columns, compared with the reference."""
+"""The input of a version's checks: events as columns, compared with the reference."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class VariationSums(msgspec.Struct, array_like=True):
 
 
 class CountVariation(msgspec.Struct, array_like=True):
-    """The variation of the counts of windows of one length, ``buckets``.
+    """The variation of counts over windows of ``buckets`` buckets.
 
     A window is learned after one to two more windows without a change: a change that fills a window
     bucket by bucket must not become usual before it has filled it.  ``memory_buckets`` is the
@@ -139,12 +139,12 @@ class VolumeWindows:
             [CountVariation(n, memory, Extremes(memory)) for n in lengths]
         )
         if [scale.buckets for scale in self.state.scales] != list(lengths):
-            raise ValueError("volume: windows of another form")
+            raise ValueError("volume: the stored windows have another shape")
         # Counts and expected counts of the full windows.
         self._sums = [[_sum(self.state.buckets[-n:], k) for k in (0, 2)] for n in WINDOWS]
 
     def clear_recent(self) -> None:
-        """Forget the latest buckets: they do not predict the next ones."""
+        """Discard the latest buckets, because they do not predict the next ones."""
         self.state.buckets.clear()
         self._sums = [[0, 0] for _ in WINDOWS]
 
@@ -180,7 +180,7 @@ class VolumeWindows:
     def evaluate(
         self, bucket: int, chances: Sequence[float], *, day: bool, reportable: bool
     ) -> VolumeChange | None:
-        """The change of the windows that end here; windows without a change are learned.
+        """Return the change in the windows that end here; learn windows without a change.
 
         ``chances`` are the negative log probabilities of a false alarm, by scale.  ``day``: a cell
         has ended, so the last 24 are a window.  Without ``reportable`` no change is returned.
@@ -251,7 +251,7 @@ class VolumeWindows:
         return at
 
     def now(self, scale: int, *, down: bool) -> tuple[VolumeChange, bool]:
-        """The present window of an open change, and whether the change has ended."""
+        """Return the current window of an open change, and whether the change has ended."""
         rows = self._window(scale, full=False) or self.state.buckets[-1:]
         count = _sum(rows, 0)
         mean = from_fixed_point(_sum(rows, _edge(scale, down=down))) + (

@@ -1,4 +1,4 @@
-"""Coverage: how many events of a model were watched in the last hour, and why others were not.
+"""Coverage: counts a model's events of the last hour that were watched, and why others were not.
 
 Every accepted inference event is counted exactly once: as `WATCHED`, if it was compared with a
 reference, or under one `CoverageReason` of unit ``event``.  Reasons of unit ``feature``, ``label``
@@ -51,7 +51,7 @@ class CoverageKey(NamedTuple):
 
     @property
     def others(self) -> CoverageKey:
-        """The key of the shared row, for keys without a row of their own."""
+        """The key of the shared row, which counts keys without a row of their own."""
         return CoverageKey(self.version if self.feature else OTHERS, self.reason, OTHERS)
 
 
@@ -63,7 +63,7 @@ class CoverageCount(NamedTuple):
     last_clock_ms: int
 
     def then(self, later: CoverageCount) -> CoverageCount:
-        """The sum of both; ``later`` does not begin before this one."""
+        """Return the sum of this count and a ``later`` one."""
         last_clock_ms = max(self.last_clock_ms, later.last_clock_ms)
         return self._replace(n=self.n + later.n, last_clock_ms=last_clock_ms)
 

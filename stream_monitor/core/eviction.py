@@ -45,7 +45,7 @@ def split_at_admission(
 
 
 def model_to_evict(models: Mapping[str, ModelMonitor], clock_ms: int) -> str | None:
-    """The idle model to evict for a new one: never announced ones first, then idle longest."""
+    """Return the idle model to evict: one that was never announced first, then the longest idle."""
     idle = [
         (model.retention.champion is not None, model.active_ms(), name)
         for name, model in models.items()

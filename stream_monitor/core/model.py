@@ -45,7 +45,7 @@ class ModelObservation(NamedTuple):
 
 
 class ModelState(msgspec.Struct, array_like=True):
-    """The versions of a model: watched ones by the offset after which they are, and warming ones.
+    """The versions of a model: watched versions with their start offsets, and versions in warm-up.
 
     ``moved`` are those whose reference was transferred since the last change of placement.
     """
@@ -85,7 +85,7 @@ class ModelMonitor:
 
     @property
     def is_single_version(self) -> bool:
-        """Whether no version can supersede another: there is one, and no other is champion."""
+        """Whether the model has at most one version, and no other version is champion."""
         n, champion = len(self.versions) + len(self.warm_ups), self.retention.champion
         return n <= 1 and champion in (None, *self.versions, *self.warm_ups)
 

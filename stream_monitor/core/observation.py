@@ -26,7 +26,7 @@ class Observation(NamedTuple):
     batch_rows: Mapping[int, int] = {}
 
     def located(self, numbers: EventNumbers) -> Observation:
-        """The same with positions in place of the numbers of events."""
+        """Return the same results with positions instead of event numbers."""
         place = numbers.place
         return Observation(
             [_located_alert(alert, numbers) for alert in self.alerts],

@@ -1,4 +1,4 @@
-"""Placement: which partitions hold the events of a model, as the records of a partition state.
+"""Placement: the partitions of a model's events, as the records of one partition describe it.
 
 A `Topology` record contains the number of partitions of the event topic and the number of shards of
 each model; the partitions of a model follow from these.  Only this record changes the placement:
@@ -34,14 +34,14 @@ REFERENCE_TIMEOUT_MS: Final = 60_000
 
 
 class WaitingEvents(NamedTuple):
-    """How many first events of a version are not watched, and for which reason."""
+    """The number of first events of a version that are not watched, and the reason."""
 
     n: int
     reason: CoverageReason
 
 
 class PlacementState(msgspec.Struct, frozen=True, array_like=True):
-    """The last `Topology`, and the record and append clock since which models are placed so."""
+    """The last `Topology`, with the offset and append clock of the last change of placement."""
 
     latest: Topology | None = None
     since_offset: int = -1
@@ -78,7 +78,7 @@ class Placement:
         return 0 if self.latest is None else self.latest.generation
 
     def take(self, topology: Topology, offset: int, clock_ms: int) -> bool:
-        """Apply the `Topology` at ``offset``; returns whether it changed anything.
+        """Apply the `Topology` at ``offset``; return whether it changed anything.
 
         Raises:
             ValueError: with so few partitions this one would not exist.
@@ -131,7 +131,7 @@ class Placement:
         return self.partition in self.partitions_of(model)
 
     def waiting(self, model: str, clock_ms: Ints) -> WaitingEvents:
-        """How many first events (n,) of a version without a reference wait for one, and why."""
+        """Return how many first events (n,) of a version wait for a reference, and the reason."""
         from_ms = self.admission_from_ms(model)
         if from_ms is None:
             return WaitingEvents(len(clock_ms), "routed_by_stale_metadata")
@@ -152,7 +152,7 @@ class Placement:
     def labels_possibly_elsewhere(
         self, model: str, labels: Sequence[TimedLabel], spec: LabelSpec
     ) -> tuple[Ints, Ints]:
-        """Offsets and event times of the labels whose prediction may be in another partition."""
+        """Return offsets and times of labels whose prediction may be in another partition."""
         appended = np.array([appended_ms for _, appended_ms, _ in labels], dtype=np.int64)
         offsets = np.array([offset for offset, _, _ in labels], dtype=np.int64)
         times_ms = np.array([label.time_ms for _, _, label in labels], dtype=np.int64)

@@ -68,7 +68,7 @@ class VersionRetention:
         return self.active_ms(version) + self.idle_ms
 
     def ends_at_ms(self, version: str, *, idle: bool) -> int | None:
-        """The append clock (ms) that ends its episodes; ``None``: idle, with nothing open."""
+        """Return when (append clock, ms) its episodes end; ``None``: idle, with none open."""
         if not idle:
             return self.idle_at_ms(version)
         label_ms = self._state.label_ms.get(version)
@@ -77,7 +77,7 @@ class VersionRetention:
     def is_superseded(
         self, version: str, known: Collection[str], clock_ms: int, *, idle: bool
     ) -> bool:
-        """Whether its episodes end now: it is idle, and another version serves.
+        """Whether the version is idle while another serves, so that its episodes end now.
 
         Without a champion, another version serves once it had later events: a model without
         traffic at night keeps its episodes until morning.
@@ -120,7 +120,7 @@ class VersionRetention:
         return others[0][-1]
 
     def note_label(self, version: str, clock_ms: int) -> None:
-        """Note that a label of an idle version was compared."""
+        """Record that a label of an idle version was compared."""
         self._state.label_ms[version] = clock_ms
         self._has_changes = True
 

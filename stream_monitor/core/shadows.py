@@ -1,4 +1,4 @@
-"""Shadow predictions of one model: those that a version made only for comparison.
+"""Shadow predictions of one model: predictions that were made for comparison and not used.
 
 They are no traffic and raise no alert.  Each version that makes them has windows of its own, with
 its predictions and its error, and a label join of its own, so no result of the versions in service
@@ -51,11 +51,11 @@ class References(NamedTuple):
 
     @property
     def since(self) -> int | None:
-        """The offset after which any reference is in use."""
+        """The offset after which the earliest reference is in use."""
         return min((since for since, _ in self.by_version.values()), default=None)
 
     def at(self, offset: int, version: str) -> ReferenceProfile:
-        """The reference for shadow predictions of a version from the record at ``offset`` on.
+        """Return the reference for a version's shadow predictions from the record at ``offset`` on.
 
         It is the version's own, else the champion's, else the one that came last.
         """
@@ -67,7 +67,7 @@ class References(NamedTuple):
 
 
 class NewShadows(NamedTuple):
-    """The shadow predictions of a micro-batch without repeats, and the counts of both."""
+    """The shadow predictions of a micro-batch after deduplication, and the counts of both kinds."""
 
     by_model: dict[str, list[EventBatch]]
     n_new: int

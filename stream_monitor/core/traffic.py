@@ -33,7 +33,7 @@ Arl0 = Callable[[str, int], float]
 
 
 class AppendClock(NamedTuple):
-    """The append clock (ms) at n records, and what all models need of it; the arrays have (n,).
+    """The append clock (ms) at n records, with values that all models share; arrays are (n,).
 
     ``buckets`` are the numbers of the buckets; ``blind`` marks the records after a clock gap.
     ``edges`` are the records, but the first, that begin a bucket or come after a gap.
@@ -109,7 +109,7 @@ class TrafficMonitor:
         self._has_changes = self._closed = True
 
     def take(self, arrivals: Arrivals) -> None:
-        """Receive the arrivals among the records of the next call of `observe`."""
+        """Store the arrivals for the next call of `observe`."""
         self._new = arrivals
 
     def observe(

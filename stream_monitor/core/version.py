@@ -169,7 +169,7 @@ class VersionMonitor:
 
     @property
     def not_compared(self) -> CoverageReason | None:
-        """The reason why no event is compared with the reference; ``None`` where they are."""
+        """The reason why events are not compared with the reference; ``None`` if they are."""
         profile = self.profile
         watched = profile.features or profile.prediction or profile.outputs
         return None if watched else "nothing_comparable"
@@ -253,7 +253,7 @@ class VersionMonitor:
         return msgspec.structs.replace(self.profile, loss=self.error_rate.signal.reference)
 
     def is_on(self, profile: ReferenceProfile) -> bool:
-        """Whether ``profile`` equals the reference in use."""
+        """Whether the reference in use equals ``profile``."""
         return profile_to_data(profile) == profile_to_data(self.profile)
 
     def supersede(self, offset: int, time_ms: int) -> list[DriftAlert]:

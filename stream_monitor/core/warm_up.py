@@ -40,7 +40,7 @@ def task_of(predictions: Iterable[Prediction | UnsetType]) -> Task:
 
 
 def features_of(counts: Mapping[str, int], n_rows: int) -> list[str]:
-    """The names that become features: the most frequent ones, each in at least 1 % of the rows.
+    """Return the names to use as features: the most frequent, each in at least 1 % of the rows.
 
     Made-up names neither spend the false-alarm budget nor fill the state.
 
@@ -76,7 +76,7 @@ class WarmUp:
 
     @property
     def missing(self) -> int:
-        """How many events are still needed."""
+        """The number of events that are still needed."""
         return self.n_rows - len(self._rows)
 
     def count_other_versions(self, batches: Sequence[EventBatch]) -> None:

@@ -33,7 +33,7 @@ class Adwin:
 
     @classmethod
     def primed(cls, reference: AdwinState | None, delta: float, clock: int) -> Adwin:
-        """A detector that has seen the reference; empty where the reference is not stationary."""
+        """Return a detector that starts from the reference; empty if that is not stationary."""
         return cls(dump(new(delta, clock)) if reference is None else reference, delta)
 
     def observe(self, values: Sequence[float]) -> list[DetectorAlarm]:

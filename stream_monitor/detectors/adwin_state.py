@@ -128,12 +128,12 @@ def build(state: AdwinState, delta: float) -> drift.ADWIN:
 
 
 def adwin_clock(block: int) -> int:
-    """ADWIN looks for a change every 32 events, or at each block where blocks are longer."""
+    """Return the blocks between two tests of ADWIN: 32 events, or one block if it is longer."""
     return max(1, 32 // block)
 
 
 def new(delta: float, clock: int) -> drift.ADWIN:
-    """An empty ADWIN."""
+    """Return an empty ADWIN."""
     return drift.ADWIN(  # type: ignore[no-untyped-call]
         delta=delta,
         clock=clock,

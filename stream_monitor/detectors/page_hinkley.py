@@ -26,7 +26,7 @@ _EMPTY: Final[_Now] = (0.0, 0.0, 0.0, math.inf, 0.0, -1, False, 0.0, 0.0)  # -1 
 
 
 def min_instances(n_reference_blocks: int) -> int:
-    """How many block means, including those of the reference, it needs before it may signal.
+    """Return the number of block means, with those of the reference, before the first signal.
 
     A reference of few long blocks does not raise this number.
 

@@ -28,7 +28,7 @@ class EventTimes(NamedTuple):
         return cls(offsets[in_order], times_ms[in_order])
 
     def first(self, after: int, upto: int, until_ms: int) -> tuple[int, int] | None:
-        """Offset and time of the first event of offsets (after, upto] at ``until_ms`` or later."""
+        """Return the first event of offsets (after, upto] at ``until_ms`` or later."""
         start, end = np.searchsorted(self.offsets, (after, upto), "right").tolist()
         late = np.flatnonzero(self.times_ms[start:end] >= until_ms)
         if not len(late):

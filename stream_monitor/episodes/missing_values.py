@@ -31,7 +31,7 @@ class InvalidEvents(NamedTuple):
 
     @classmethod
     def among(cls, valid: Bools, positions: Ints, times_ms: Ints) -> InvalidEvents:
-        """Those of a batch whose valid events lie at ``positions``."""
+        """Return the invalid events of a batch whose valid events have these ``positions``."""
         until = np.concatenate(([0], positions - np.arange(len(positions))))
         return cls(until, times_ms[~valid])
 
@@ -106,7 +106,7 @@ class MissingValueAdjustment:
             self.state.slots += np.bincount(slots, minlength=len(self.state.slots))
 
     def excess(self, n_valid: int) -> int:
-        """How many more than usual there are for ``n_valid`` valid events.
+        """Return how many invalid events exceed the usual number for ``n_valid`` valid ones.
 
         0 where the validity check would not count them as a change.
         """

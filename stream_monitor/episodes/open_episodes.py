@@ -33,7 +33,7 @@ from stream_monitor.ingest.batch import Ints
 
 
 class UnknownEpisode(ValueError):  # noqa: N818 - a finding, named for what it reports
-    """A command names an episode that is not open here."""
+    """Raised if a command names an episode that is not open in this partition."""
 
 
 class LogPosition(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ class OpenEpisode(msgspec.Struct, array_like=True):
 
     @property
     def series(self) -> SeriesKey:
-        """Its series."""
+        """The signal of the episode."""
         return SeriesKey(self.latest.version, self.latest.series)
 
     def update(self, alert: DriftAlert) -> DriftAlert:
@@ -155,7 +155,7 @@ class OpenEpisodes:
         return not self.by_id and not self._suppressor.state.snoozes
 
     def has_due(self, clock_ms: int) -> bool:
-        """Whether records alone may end a snooze or a cooldown, at this append-clock time."""
+        """Whether a snooze or a cooldown may end at this append-clock time without an alert."""
         if self.is_empty():
             return False
         return bool(self._suppressor.snoozes_until(clock_ms)) or any(

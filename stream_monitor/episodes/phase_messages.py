@@ -18,7 +18,7 @@ def progress_message(n_events: int, n_needed: int) -> str:
 
 
 def acknowledged_message(actor: str, time_ms: int) -> str:
-    """Describe who knows of an episode since when.
+    """Describe who acknowledged an episode, and when.
 
     >>> acknowledged_message("ann", 0)
     'Acknowledged by ann at 1 Jan 1970 00:00 UTC.'

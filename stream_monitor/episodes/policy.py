@@ -64,7 +64,7 @@ class EpisodePolicy(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def weighed(self, importance: float) -> EpisodePolicy:
-        """The policy for a feature of this importance, up to 1: its effects weigh as much less.
+        """Return the policy for a feature of this importance (0 to 1), which scales its effects.
 
         It changes the severity of episodes, not which ones are found, nor when.
 

@@ -61,7 +61,7 @@ class RecoveryTest:
 
     @property
     def clear(self) -> BinCounts:
-        """The recovery events."""
+        """Discard the recovery events."""
         return self.state.clear
 
     @property
@@ -70,7 +70,7 @@ class RecoveryTest:
         return self.state.evidence
 
     def begin(self) -> None:
-        """Forget the drift of the last episode."""
+        """Discard the description of the last episode's drift."""
         self.state.ratios, self.state.known_from, self.state.per_event = None, 0, 0.0
         self.restart()
 
@@ -148,7 +148,7 @@ class RecoveryTest:
             raise ValueError("the description of the drift does not fit the reference")
         inf = float("inf")
         if not 0 <= state.evidence < inf or not state.per_event < inf or state.known_from < 0:
-            raise ValueError("impossible evidence of a recovery")
+            raise ValueError("the stored evidence of a recovery is invalid")
         state.clear.check_fit(len(self.clear.counts), len(self.clear.slots))
         self.state = state
 

@@ -12,7 +12,7 @@ from stream_monitor.reference.profile import FeatureReference
 
 
 class SeasonalReference(NamedTuple):
-    """The mean and the bin counts to compare with; ``at`` is " at these hours", or empty."""
+    """The mean and the bin counts to compare with; ``at`` is a phrase for messages, or empty."""
 
     mean: float | None
     bins: tuple[int, ...]

@@ -45,7 +45,7 @@ class ExplainedEpisodes:
         self.state = ReportedEpisodes()
 
     def snapshot(self) -> ReportedEpisodes:
-        """The state in sorted order: that of the findings depends on where batches are cut."""
+        """Return the state in sorted order, so that it does not depend on batch boundaries."""
         reported, ended = self.state.reported, self.state.ended
         return ReportedEpisodes(
             {series: dict(sorted(reported[series].items())) for series in sorted(reported)},
@@ -66,7 +66,7 @@ class ExplainedEpisodes:
         ]
 
     def in_order(self, findings: Iterable[Finding]) -> list[Finding]:
-        """The findings by offset; at one record those that explain others come first."""
+        """Sort findings by offset; at one record, those that explain others come first."""
         return sorted(findings, key=_order)
 
     def _decide(self, finding: Finding) -> Iterator[Finding]:

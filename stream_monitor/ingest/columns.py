@@ -24,7 +24,7 @@ _SHADOW_SEED: Final = 3
 
 
 def id_hash(text: str, kind_seed: int = 0) -> int:
-    """A 64-bit hash of an id, the same on every machine and in every release.
+    """Return a 64-bit hash of an id, the same on every machine and in every release.
 
     >>> hex(id_hash("a"))
     '0xe6c632b61e964e1f'
@@ -33,12 +33,12 @@ def id_hash(text: str, kind_seed: int = 0) -> int:
 
 
 def id_hashes(ids: Iterable[str]) -> NDArray[np.uint64]:
-    """`id_hash` of every id, shape (n,)."""
+    """Return the `id_hash` of every id, shape (n,)."""
     return np.array([xxh3_64_intdigest(text.encode()) for text in ids], dtype=np.uint64)
 
 
 def version_salt(model: str, version: str, *, shadow: bool = False) -> int:
-    """A salt for id hashes, so that equal ids of different model versions are no duplicates.
+    """Return a salt for id hashes, so that equal ids of different versions are no duplicates.
 
     A champion and a candidate may predict the same request.  A ``shadow`` prediction is no
     duplicate of one that was used, of whatever version.
@@ -92,7 +92,7 @@ def group_to_batch(
 
 
 def numbered(first: int, columns: EventColumns) -> EventBatch:
-    """Events of a batch whose first one has the number ``first``."""
+    """Return the events of a batch with event numbers from ``first`` on."""
     return EventBatch(
         columns.model,
         columns.version,

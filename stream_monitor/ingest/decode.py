@@ -140,7 +140,7 @@ class EventShapes:
         self._shapes[key] = _Shape(sorted(names), self._limits, n_changes)
 
     def decode(self, records: Sequence[ConsumerRecord]) -> list[InferenceEvent | None]:
-        """The inference events of records with valid ids and features; ``None``: not known."""
+        """Return the inference events of valid records; ``None`` for an unknown shape."""
         shape_of, max_bytes = self._shapes.get, self._limits.max_value_bytes
         found: list[InferenceEvent | None] = []
         for record in records:
@@ -155,7 +155,7 @@ class EventShapes:
 
 
 class BatchDecoder:
-    """Decodes batches one after another; what it learns of their events makes it faster only."""
+    """Decodes batches one after another; it learns the shapes of events to decode faster."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

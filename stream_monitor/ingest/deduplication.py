@@ -25,7 +25,7 @@ _LABEL_SALT: Final = "label"
 
 
 class DedupWindow:
-    """Remembers the ids of about ``chunks * chunk_events`` offsets, in 64 bits each."""
+    """The ids of about ``chunks * chunk_events`` offsets, as 64-bit hashes."""
 
     def __init__(
         self, chunks: int = 64, chunk_events: int = 1024, micro_batch_chunks: int = 1
@@ -40,7 +40,7 @@ class DedupWindow:
         return len(self._all)
 
     def deduplicate(self, offsets: Ints, ids: NDArray[np.uint64], salt: int = 0) -> Bools:
-        """Take n events in offset order; shape (n,), true where an id is seen for the first time.
+        """Apply n ids in offset order; return a mask (n,), true at the first occurrence of an id.
 
         Groups of one micro-batch must not share ids, or the first group would win instead of the
         first offset: give each group a ``salt`` of its own.
@@ -71,7 +71,7 @@ class DedupWindow:
         return [(offset, hashed, label) for (offset, _, label), hashed, new in rows if new]
 
     def is_new_control(self, record_id: str, offset: int) -> bool:
-        """Take the id of a control record; whether it is seen for the first time."""
+        """Apply the id of a control record; return whether it is new."""
         hashed = np.array([id_hash(record_id, 2)], dtype=np.uint64)
         return bool(self.deduplicate(np.array([offset], dtype=np.int64), hashed).all())
 
@@ -126,6 +126,6 @@ class DedupWindow:
             self._by_chunk[chunk] = mine
             self._all.update(mine)
         if sum(map(len, self._by_chunk.values())) != len(self._all):
-            raise ValueError("seen ids: an id is in two chunks")
+            raise ValueError("deduplication window: an id is in two chunks")
         if self._by_chunk and self._span() >= self._chunks + self._micro_batch_chunks - 1:
-            raise ValueError("seen ids: the chunks span more than the ring")
+            raise ValueError("deduplication window: the chunks span more offsets than the window")

@@ -129,7 +129,7 @@ class EventNumbers:
                 del marks[1 : MAX_MARKS // 2 : 2]
 
     def place(self, number: int) -> EventPlace:
-        """The position of a number; of one long ago, that of a record at or before it."""
+        """Return the position of an event number; for old numbers, that of an earlier record."""
         state = self.state
         i = bisect_right(state.numbers, number) - 1
         if i < 0:

@@ -11,7 +11,7 @@ from producer.cloudevents import HeaderSource, ce_type_of, headers_of
 
 
 class StaticHeaders(NamedTuple):
-    """Headers kept as pairs, for a record whose message is no longer there."""
+    """Headers stored as pairs, for a record whose message was released."""
 
     pairs: Sequence[tuple[str, bytes | None]]
 
@@ -38,7 +38,7 @@ class ConsumerRecord(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def kind(self) -> str | None:
-        """The header ``ce_type``; ``None`` without it."""
+        """The header ``ce_type``; ``None`` if it is missing."""
         if self.ce_type is not None or self.header_source is None:
             return self.ce_type
         return ce_type_of(self.header_source)

@@ -35,7 +35,7 @@ def build_dead_letter(
     *,
     decoded: bool = False,
 ) -> DeadLetter:
-    """The dead letter of a record; the payload is cut, hash and size are of the whole value.
+    """Build the dead letter of a record: a bounded payload, hash and size of the whole value.
 
     ``decoded``: the value is an event that violated a rule.
     """

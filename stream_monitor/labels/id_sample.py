@@ -1,4 +1,4 @@
-"""Samples the ids that wait for their label, by their hash, where more would wait than allowed.
+"""Samples the ids whose records wait for a counterpart, by hash, if more than the limit would wait.
 
 The sample is halved when too many wait, and widened when few wait.  When it is widened, predictions
 wait at once; labels without a prediction only a horizon later, because until then their prediction
@@ -17,7 +17,7 @@ _FEW: Final = 4  # a quarter doubled is a half, as after a halving: no oscillati
 
 
 class IdSample(msgspec.Struct, array_like=True):
-    """Ids below ``threshold`` wait, their labels without a prediction below ``early_threshold``.
+    """A sample of ids by hash: one threshold for predictions, another for early labels.
 
     The sample was halved ``halvings`` times; ``widened_ms`` are the watermarks at which halvings
     were undone, for a horizon each.
@@ -32,20 +32,20 @@ class IdSample(msgspec.Struct, array_like=True):
 
     @property
     def threshold(self) -> int:
-        """Predictions whose id has a hash below it wait for their label."""
+        """The hash below which predictions wait for their label."""
         return (1 << _HASH_BITS) >> self.halvings
 
     @property
     def early_threshold(self) -> int:
-        """Labels whose id has a hash below it wait for their prediction."""
+        """The hash below which labels wait for their prediction."""
         return self.threshold >> len(self.widened_ms)
 
     def exceeds(self, waiting: int, most: int) -> bool:
-        """Whether to halve: more than ``most`` wait."""
+        """Whether to halve the sample, because more than ``most`` records wait."""
         return waiting > most and self.halvings < _HASH_BITS
 
     def is_sparse(self, waiting: int, most: int) -> bool:
-        """Whether to widen: the sample was halved, and at most a quarter of ``most`` waits."""
+        """Whether to widen a halved sample, because at most a quarter of ``most`` records wait."""
         return self.halvings > 0 and waiting * _FEW <= most
 
     def halve(self) -> None:

@@ -211,7 +211,7 @@ class PendingRecords:
             if chunk != current:
                 pending._closed.append((of.latest_ms, chunk))
         if len(pending) != n:
-            raise ValueError("labels: an id waits twice")
+            raise ValueError("labels: two waiting records have the same id")
         heapify(pending._closed)
         return pending
 

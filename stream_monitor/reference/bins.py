@@ -1,4 +1,4 @@
-"""Distance bins: at most ten ranges of the index, so that a bin follows from the index alone."""
+"""Distance bins: at most ten ranges of indices of values in the reference."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MIN_SHARE_OF_REST: Final = 0.05
 def numeric_bins(
     index: Ints, n_indices: int, point_mass: tuple[int, int] | None = None
 ) -> tuple[int, ...]:
-    """First index of each bin, for the reference's indices (n,).
+    """Return the first index of each bin, for the reference's indices (n,).
 
     A value that is more than half of all (the order statistics ``point_mass`` from first to end)
     has a bin of its own; where it is the lowest, the others are cut at their quartiles.

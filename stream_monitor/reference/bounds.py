@@ -1,4 +1,4 @@
-"""The value range of a numeric feature where nothing has changed, and its usual values.
+"""The value range of a numeric feature in the reference, and its known values.
 
 Beyond a bound of the range, the extrapolated tail of the reference leaves 0.05 events in as many as
 the reference has.  The tail beyond a high order statistic is a generalised Pareto distribution

@@ -51,7 +51,7 @@ def vocabulary(names: Sequence[str]) -> Vocabulary:
 
 
 class OrderedCategories(NamedTuple):
-    """The categories in the order of their indices, and the values that may be counted by it.
+    """The categories in index order, and the values that the bin counts may use.
 
     The last ``n_own`` of ``known.kept`` have a distance bin of their own.  ``held_out`` (n,) marks
     the values that were not used in this choice; ``None``: all values may be counted.

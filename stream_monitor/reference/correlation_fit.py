@@ -58,7 +58,7 @@ def fit_correlations(
 def strongest_pairs(
     features: Mapping[str, FeatureReference], columns: Mapping[str, Column]
 ) -> list[tuple[str, str]]:
-    """The pairs with the largest absolute rank correlations, by at most 10,000 spaced rows."""
+    """Return the pairs with the largest absolute rank correlations, from at most 10,000 rows."""
     names = sorted(features)
     if len(names) < 2:
         return []

@@ -41,13 +41,13 @@ def validate_expected_loss(expected: ExpectedLoss, prediction: FeatureReference 
     """Raise ValueError unless losses can be looked up in ``expected``."""
     reference = expected.confidence or prediction
     if reference is None:
-        raise ValueError("expected loss: there is no prediction to expect it of")
+        raise ValueError("expected loss: the profile has no prediction")
     validate_feature(expected.outcome)
     if expected.confidence is not None:
         validate_feature(expected.confidence)
     starts, n_bins = expected.starts, len(expected.outcome.expected_losses)
     if expected.outcome.kind != "outcome" or len(starts) + 1 != n_bins:
-        raise ValueError("expected loss: its bins do not fit the outcome's")
+        raise ValueError("expected loss: its bins do not match those of the outcome")
     ascending = all(a < b for a, b in pairwise(starts))
     if starts[0] != 0 or not ascending or starts[-1] >= reference.n_indices:
         raise ValueError("expected loss: bins overlap")

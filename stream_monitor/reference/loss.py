@@ -15,7 +15,7 @@ from stream_monitor.statistics.fixed_point import Floats
 
 
 def score_of(prediction: Prediction, task: Task, positive: ClassLabel) -> Value:
-    """A prediction as one value: a probability, a class, a number.
+    """Return a prediction as one value: a probability, a class or a number.
 
     A map of class to probability becomes the probability of the positive class of a binary model,
     and the most probable class of any other model.  Several outputs give ``None``.

@@ -64,9 +64,9 @@ def validate_feature(feature: FeatureReference) -> None:
     channels = [channel.channel for channel in feature.channels]
     _require(len(set(channels)) == len(channels) >= 1, f"{where}: no channels, or one twice")
     if feature.point_mass is None and not OF_REST.isdisjoint(channels):
-        raise ValueError(f"{where}: channels of the rest, and no value that most are")
+        raise ValueError(f"{where}: statistics of values off a point mass, but no point mass")
     if (feature.calendar is None) != all(c.season is None for c in feature.channels):
-        raise ValueError(f"{where}: a season without a calendar of its bins, or the reverse")
+        raise ValueError(f"{where}: a season and a calendar of bins require each other")
     _check_calendar(where, feature.calendar, len(feature.bin_counts))
     for channel in feature.channels:
         _check_channel(f"{where}, {channel.channel}", channel)
@@ -99,7 +99,7 @@ def validate_correlation(
     )
     _require(pair.channel.channel == "product", f"{where}: another channel")
     if (pair.calendar is None) != (pair.channel.season is None):
-        raise ValueError(f"{where}: a season without a calendar of its cells, or the reverse")
+        raise ValueError(f"{where}: a season and a calendar of cells require each other")
     _check_calendar(where, pair.calendar, len(cells))
     _check_channel(where, pair.channel)
 
@@ -108,7 +108,7 @@ def _check_outcome(where: str, feature: FeatureReference) -> None:
     losses = feature.expected_losses
     _require(
         len(losses) >= 2 and all(0 <= loss <= FIXED_POINT for loss in losses),
-        f"{where}: impossible expected losses",
+        f"{where}: the expected losses are invalid",
     )
     _require(len(feature.bin_starts) == feature.n_indices, f"{where}: bins do not fit its losses")
     _require(feature.mean is not None, f"{where}: no mean")

@@ -52,7 +52,7 @@ STOP_S: Final = 15.0
 
 
 class Boot(BootStrategy):
-    """Starts neither Faust's web server, which binds all interfaces, nor its producer."""
+    """The boot strategy of Faust, without its web server and its producer."""
 
     enable_web = False
     enable_kafka_producer = False
@@ -240,7 +240,7 @@ def _in_this_loop(ask: Callable[[], Coroutine[Any, Any, T]]) -> Callable[[], T]:
 
 
 def exit_after(seconds: float) -> None:
-    """End the process if it still runs then, so that a stop that hangs holds no partitions."""
+    """End the process after a time, so that a stop that hangs holds no partitions."""
 
     def end() -> None:
         log.critical("did not stop in time", seconds=seconds)

@@ -39,7 +39,7 @@ _AGAIN: Final = (CommitOutcome.OUT_OF_MEMORY, CommitOutcome.UNKNOWN)
 
 
 def commit_delay_s(settings: CommitSettings, last_commits_s: float) -> float:
-    """How long uncommitted records may wait, after commits that took ``last_commits_s``.
+    """Return how long records may stay uncommitted, given the duration of the last commits.
 
     A commit waits ``interval_s`` after the first uncommitted record, and at least
     ``min_interval_factor`` times as long as the last commits took, so that committing takes at most
@@ -215,7 +215,7 @@ class Committer:
             if answer.outcome is CommitOutcome.UNKNOWN and time.monotonic() > until:
                 raise CommitTimeout(f"{owned.key}: {answer.detail}")
             log.warning(
-                "commit without an outcome, sending it again",
+                "the outcome of a commit is unknown; the commit is repeated",
                 partition=owned.partition,
                 outcome=answer.outcome.value,
                 detail=answer.detail,

@@ -89,7 +89,7 @@ class HealthReporter:
             if self._health.is_reporter(ours, now_s):
                 await self._publish(found)
         except (KafkaException, StoreUnavailable, TimeoutError) as error:
-            log.info("cannot check the health of other processes now", error=str(error))
+            log.info("the health check of other processes failed; it is repeated", error=str(error))
         except Exception as error:  # noqa: BLE001 - other programs may write any data there
             log.warning("cannot check the health of other processes", error=repr(error))
 

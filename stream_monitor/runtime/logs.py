@@ -36,7 +36,7 @@ REPEAT_S: Final = 10.0
 
 
 class RareRepeats(logging.Filter):
-    """Passes each message of aiokafka once in `REPEAT_S`, and all messages of other libraries.
+    """A log filter: repeats of an aiokafka message pass once in `REPEAT_S`, all others always.
 
     >>> of = lambda name, at_s: logging.makeLogRecord({"name": name, "msg": "m", "created": at_s})
     >>> rare = RareRepeats()

@@ -1,4 +1,4 @@
-"""Finds transactions that their producers never end: they block all later records.
+"""Detects transactions that their producers never end, which block all later records.
 
 A consumer of committed records reads up to the last stable offset, the first record of the oldest
 open transaction.  The broker reports that offset as the end, so that no lag shows the problem.
@@ -27,21 +27,21 @@ _TIMEOUT_S: Final = 5.0
 
 
 class PartitionEnds(NamedTuple):
-    """The end of a partition for consumers of committed records, and for all others."""
+    """The end offset of a partition for read-committed consumers, and for all others."""
 
     stable: int
     end: int
 
     @property
     def n_blocked(self) -> int:
-        """Number of records from the oldest open transaction on, its own among them."""
+        """The number of records from the oldest open transaction on, its own included."""
         return max(0, self.end - self.stable)
 
 
 def partition_ends(
     client: Mapping[str, Any], topic: str, partitions: Iterable[int]
 ) -> dict[int, PartitionEnds]:
-    """Both ends of each partition.
+    """Return both end offsets of each partition.
 
     Raises:
         KafkaException: a broker does not answer within five seconds, or does not know the request.
@@ -60,7 +60,7 @@ def partition_ends(
 
 
 def fix_of(topic: str, partition: int, stable: int) -> str:
-    """How a person ends an abandoned transaction."""
+    """Return the instructions to end an abandoned transaction."""
     return (
         "end the producer's transaction, or abort it: kafka-transactions.sh --bootstrap-server ... "
         f"abort --topic {topic} --partition {partition} --start-offset {stable}"
@@ -116,5 +116,5 @@ class OpenTransactionMonitor:
                 fix=fix_of(self._topic, partition, ends[partition].stable),
             )
         for partition in self.reasons.keys() - reasons.keys():
-            log.info("no open transaction blocks the partition any more", partition=partition)
+            log.info("no open transaction blocks the partition", partition=partition)
         self.reasons = reasons

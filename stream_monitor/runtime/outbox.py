@@ -73,7 +73,7 @@ class OutboxRelay:
             self._empty.set()
 
     async def publish_orphaned(self, keys: Iterable[str]) -> None:
-        """Publish stored entries that the relay does not know.
+        """Publish stored entries that were not added to the relay.
 
         A store that lost its last seconds may hold entries that were published and removed, at an
         unchanged offset, so that no commit fails.  An entry that is unknown in two checks running
@@ -107,7 +107,7 @@ class OutboxRelay:
                 try:
                     await self._round()
                 except (KafkaException, StoreUnavailable) as error:
-                    log.warning("could not publish the outbox, trying again", error=str(error))
+                    log.warning("outbox not published; retrying", error=str(error))
                     self._metrics.store_errors.inc(isinstance(error, StoreUnavailable))
                     await asyncio.sleep(_RETRY_S)
 

@@ -1,4 +1,4 @@
-"""Ownership of partitions: acquires them, recovers their state, and gives them up.
+"""Partition ownership: acquires partitions, recovers their state, and releases them.
 
 `PartitionRecovery` acquires one partition and loads its state; `PartitionOwnership` keeps the
 worker's partitions consistent with the group's assignment.
@@ -93,7 +93,7 @@ class PartitionRecovery:
         return f"{fencing_token}.{next(self._fetch_numbers)}"
 
     def retain(self, owned: OwnedPartition) -> None:
-        """Keep the state of a partition that is given up, if all of it is committed."""
+        """Keep the state of a released partition in memory, if all of it is committed."""
         if owned.committed is not None:
             self._retained[owned.partition] = _RetainedState(owned.committed, owned.partition_state)
 
@@ -102,7 +102,7 @@ class PartitionRecovery:
         self._retained = {p: retained for p, retained in self._retained.items() if p in partitions}
 
     def mark_truncated(self, partition: int) -> None:
-        """Note that the partition ends below the group's offset: it cannot resume there."""
+        """Record that the partition ends below the group's offset, so it cannot resume there."""
         self._truncated.add(partition)
 
     async def take(self, partition: int, generation: int) -> RecoveredPartition | AcquireRejected:
@@ -139,7 +139,7 @@ class PartitionRecovery:
         )
         if owned.single_batch_until > start:
             log.warning(
-                "workers ended at this offset before: reading single batches and records",
+                "earlier workers crashed at this offset; reading single batches and records",
                 partition=partition,
                 offset=start,
                 attempts=acquired.attempts,
@@ -229,12 +229,12 @@ class PartitionOwnership:
 
     @property
     def waiting(self) -> list[int]:
-        """Partitions that are assigned but not owned yet."""
+        """The partitions that are assigned but not owned yet."""
         assigned = self.assigned or frozenset()
         return sorted(p for p in assigned if self._partitions.get(p) is None)
 
     async def take(self, assigned: Iterable[int], generation: int) -> None:
-        """Acquire the partitions that the group has assigned, and give up all others.
+        """Acquire the partitions that the group has assigned, and release all others.
 
         `retry` tries those again that cannot be acquired now.
         """
@@ -254,7 +254,7 @@ class PartitionOwnership:
         await self._take_all(sorted(self.assigned - self.stopped.keys()))
 
     async def retry(self) -> None:
-        """Try again to acquire the partitions whose wait is over."""
+        """Retry acquisitions whose waiting time is over."""
         now = time.monotonic()
         ready = [
             p for p in self.waiting if p not in self.stopped and self._again_at_s.get(p, 0.0) <= now
@@ -312,7 +312,7 @@ class PartitionOwnership:
     async def revoke(
         self, lock: asyncio.Lock, committer: Committer, budget_s: float = REVOKE_S
     ) -> None:
-        """Give up all partitions, after a last commit if it succeeds within ``budget_s``."""
+        """Release all partitions, after a last commit if it succeeds within ``budget_s``."""
         self._turn += 1
         self.assigned = frozenset()
         ours = list(self._partitions)
@@ -323,9 +323,9 @@ class PartitionOwnership:
                         await self._commit_and_release(owned, committer)
                 await self._relay.flush()
         except TimeoutError:
-            log.warning("gave up partitions without a last commit", seconds=budget_s)
+            log.warning("partitions were released without a last commit", seconds=budget_s)
         except (KafkaException, StoreUnavailable, CommitTimeout) as error:
-            log.warning("gave up partitions without a last commit", error=str(error))
+            log.warning("partitions were released without a last commit", error=str(error))
         finally:
             for owned in ours:
                 self._forget(owned)
@@ -375,7 +375,7 @@ class PartitionOwnership:
             taken = await self._recovery.take(partition, self._generation)
         except (StoreUnavailable, KafkaException) as error:
             self._metrics.store_errors.inc(isinstance(error, StoreUnavailable))
-            log.warning("cannot acquire the partition now", partition=partition, error=str(error))
+            log.warning("partition not acquired; retrying", partition=partition, error=str(error))
             return None
         except CorruptState as error:
             await self._quarantine(key, partition, str(error))
@@ -416,7 +416,7 @@ class PartitionOwnership:
         try:
             quarantine = await self._store.quarantine(key, wall_clock_ms())
         except StoreUnavailable as error:
-            log.warning("cannot quarantine the state now", partition=partition, error=str(error))
+            log.warning("state not quarantined; retrying", partition=partition, error=str(error))
             return
         self._again_at_s[partition] = 0.0
         log.critical(

@@ -1,4 +1,4 @@
-"""The partitions that a worker owns, with their state and what is not committed yet."""
+"""The partitions that a worker owns, with their state and uncommitted changes."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ class OwnedPartition:
         self._lost = True
 
     def is_lost(self) -> bool:
-        """Whether the worker no longer owns the partition; it may change at every await."""
+        """Whether the worker lost the partition; check it again after every await."""
         return self._lost
 
     def advance(self, upto: int, now_s: float) -> None:
-        """The state contains everything below ``upto``."""
+        """Record that the state contains everything below ``upto``."""
         self.position = upto
         if self.uncommitted_since_s is None:
             self.uncommitted_since_s = now_s
 
     def mark_committed(self, upto: int) -> None:
-        """The store has everything below ``upto``."""
+        """Record that the store has everything below ``upto``."""
         self.committed = upto
         self.uncommitted_since_s = None
         self.urgent = False
@@ -107,5 +107,5 @@ class OwnedPartitions:
 
     @property
     def last_commits_s(self) -> float:
-        """How long the last commits of all partitions took together."""
+        """The total duration of the last commits of all partitions."""
         return sum(owned.last_commit_s for owned in self._owned.values())

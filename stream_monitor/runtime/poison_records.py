@@ -1,4 +1,4 @@
-"""Finds poison records: records that crash the process that reads them, and reads around them.
+"""Finds poison records, which crash the process that reads them, and skips them.
 
 A process that crashes reports nothing.  But if several members acquired a partition at one offset,
 one after the other, a record behind that offset has probably crashed them.  The next owner
@@ -288,7 +288,7 @@ def _first_of(raw: bytes) -> bytes:
 
 
 class GuardedFetch:
-    """Fetches the partitions that are below their ``single_batch_until`` for the processor.
+    """Fetches partitions below their ``single_batch_until``, one batch at a time.
 
     It changes a partition only under the processor's lock, after a check that the worker still owns
     it at the same position: other tasks run while it waits.

@@ -83,7 +83,7 @@ class BatchProcessor:
         return None
 
     async def take(self, owned: OwnedPartition, batch: RecordBatch) -> None:
-        """Process the next batch under the `lock`: at once, or record by record where suspect."""
+        """Process the next batch under the `lock`, record by record if a record is suspect."""
         if owned.position < owned.single_record_until and batch.records:
             await self._process_single_records(owned, batch)
             return

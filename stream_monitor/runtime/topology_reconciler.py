@@ -105,7 +105,7 @@ class TopologyReconciler:
                 if wanted is not None and owned.partition < wanted.partitions:
                     await self._keep(owned, wanted)
         except (KafkaException, StoreUnavailable, CorruptState) as error:
-            log.info("cannot check the topology now", error=str(error))
+            log.info("the topology check failed; it is repeated", error=str(error))
 
     async def _find_unowned(self, n_partitions: int) -> None:
         ours = self._assigned()

@@ -29,7 +29,7 @@ class PartitionProgress(NamedTuple):
 
 
 class StallState(NamedTuple):
-    """The last readings of a worker, and since when each partition has not moved.
+    """The last readings of a worker, and the time since which each partition has not advanced.
 
     ``seen_s`` and ``since_s`` are monotonic seconds.
     """
@@ -85,11 +85,11 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Start to watch."""
+        """Start the watchdog thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop to watch."""
+        """Stop the watchdog thread."""
         self._over.set()
 
     def record(self, readings: Mapping[int, PartitionProgress]) -> None:

@@ -28,7 +28,7 @@ class WorkerHeartbeatWriter:
         self.web = ""
 
     async def write(self) -> None:
-        """Write the heartbeat; an unreachable store gets the next one."""
+        """Write the heartbeat; if the store is unreachable, the next call repeats it."""
         now_ms = wall_clock_ms()
         note = WorkerHeartbeat(
             member=self._member,
@@ -44,6 +44,6 @@ class WorkerHeartbeatWriter:
             await self._store.discard(self._key, expired(others, now_ms))
 
     async def remove(self) -> None:
-        """Remove the heartbeat: the worker stops in order."""
+        """Remove the heartbeat at an orderly stop of the worker."""
         with contextlib.suppress(StoreUnavailable):
             await self._store.discard(self._key, [self._member])

@@ -1,4 +1,4 @@
-"""The envelope of stored state: a version, the kind of the content, and a checksum.
+"""The envelope of stored state: a format version, the kind of the content, and a checksum.
 
 Layout: ``DL``, version (1 byte), length of the kind (1 byte), kind (ASCII), payload (MessagePack),
 CRC-32 of everything before it (4 bytes, big endian).
@@ -23,7 +23,7 @@ _CRC: Final = 4
 
 
 def wrap(kind: str, payload: bytes) -> bytes:
-    """Put an encoded part of a ``kind`` into an envelope.
+    """Return an encoded part of a ``kind`` in an envelope.
 
     Raises:
         ValueError: the kind is not 1 to 64 ASCII characters.
@@ -36,7 +36,7 @@ def wrap(kind: str, payload: bytes) -> bytes:
 
 
 def unwrap(kind: str, blob: bytes) -> bytes:
-    """The encoded part in an envelope of a ``kind``.
+    """Return the encoded part from an envelope of a ``kind``.
 
     Raises:
         CorruptState: for any bytes that `wrap` did not make under this kind and version.

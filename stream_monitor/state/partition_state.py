@@ -168,7 +168,7 @@ class PartitionState:
         }
 
     def mark_committed(self) -> None:
-        """The fields that `changes` returned are committed."""
+        """Record that the fields which `changes` returned are committed."""
         self.monitor.mark_committed()
 
     def topology(self) -> Topology | None:
@@ -190,7 +190,7 @@ class PartitionState:
         return self.monitor.levels()
 
     def latest_windows(self) -> list[ClosedWindow]:
-        """The window of each watched version that this process has closed last."""
+        """Return each watched version's last window that this process closed."""
         models = self.monitor.models
         self._latest_windows = {
             (model, version): window

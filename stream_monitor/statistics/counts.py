@@ -11,7 +11,7 @@ _FACTOR: Final = 1.5  # times the largest value seen: a slightly larger value is
 
 
 def deviance(count: float, expected: float, dispersion: float) -> float:
-    """How unlikely a count is: the probability of one as extreme is below exp(-deviance).
+    """Return the deviance of a count: the probability of one as extreme is below exp(-deviance).
 
     The counts are negative binomial, of mean m and variance m + dispersion m².  Chernoff's bound
     on its tails (Annals of Mathematical Statistics 23, 1952) holds at every size, on both sides;
@@ -32,7 +32,7 @@ def deviance(count: float, expected: float, dispersion: float) -> float:
 
 
 class Extremes(msgspec.Struct, array_like=True):
-    """The largest of n values of a statistic, in this span of time and the one before.
+    """The largest of n values of a statistic, in the current and the previous span of time.
 
     The values seen include what the model of counts leaves out (dependence, batches, nights): if
     their tail is exponential with any scale, the largest of n values is near ln n scales, and a
@@ -46,16 +46,16 @@ class Extremes(msgspec.Struct, array_like=True):
 
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, (*self.n_by_span, *self.largest_by_span))):
-            raise ValueError("volume: the largest values do not read back")
+            raise ValueError("volume: the stored largest values are invalid")
 
     @property
     def largest(self) -> float:
-        """The largest value that is remembered."""
+        """The largest value of both spans."""
         return max(self.largest_by_span)
 
     @property
     def n(self) -> float:
-        """How many values are remembered."""
+        """The number of values in both spans."""
         return sum(self.n_by_span)
 
     def learn(self, bucket: int, value: float, n: float = 1.0) -> None:
@@ -70,7 +70,7 @@ class Extremes(msgspec.Struct, array_like=True):
         self.largest_by_span = (max(self.largest_by_span[0], float(value)), self.largest_by_span[1])
 
     def limit(self, chance: float, factor: float = _FACTOR) -> float:
-        """The value beyond which neither the model nor the values seen explain it by chance.
+        """Return the limit that neither ``chance`` nor the values seen so far explain exceeding.
 
         >>> seen = Extremes(1000)
         >>> for value in (1.0, 6.0, 2.0):

@@ -72,7 +72,7 @@ def block_means(values: Floats, block: int) -> Floats:
 
 
 def tie_statistics(values: Floats) -> tuple[float, int]:
-    """The share of runs of two equal values that reach a third, and the length of the longest run.
+    """Return the share of pairs of equal values that become runs of three, and the longest run.
 
     The share errs upwards (Laplace's rule), because a short reference shows few runs.
 

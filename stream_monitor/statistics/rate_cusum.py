@@ -112,9 +112,9 @@ class RateCusum:
         """Continue from `snapshot`.  Raises ValueError where it does not fit."""
         n_rates = len(self._gains)
         if not n_rates == len(state.sums) == len(state.starts):
-            raise ValueError("impossible state of a range detector")
+            raise ValueError("the stored state of a range detector is invalid")
         if min(state.n, state.sums.min(), state.starts.min()) < 0:
-            raise ValueError("impossible state of a range detector")
+            raise ValueError("the stored state of a range detector is invalid")
         self._n, self._last, self._sums, self._starts = (
             state.n,
             state.last,

@@ -79,11 +79,11 @@ class FeatureStatistics(msgspec.Struct, array_like=True):
         if len(self.bins) != n_bins or int(self.bins.sum()) != self.count:
             raise ValueError("window statistics: the bins do not fit the reference or the count")
         if self.count + self.invalid != n_events or min(self.invalid, *self.bins.tolist()) < 0:
-            raise ValueError("window statistics: impossible counts")
+            raise ValueError("window statistics: the counts are invalid")
         if (self.minimum is None) != (self.maximum is None):
             raise ValueError("window statistics: a minimum without a maximum")
         if self.count * self.sum2 < self.sum1 * self.sum1:
-            raise ValueError("window statistics: no values have such sums")
+            raise ValueError("window statistics: the sums are inconsistent")
 
 
 def statistics_of(

@@ -69,16 +69,16 @@ class OpenWindow(msgspec.Struct, array_like=True):
     def require_fit(self, size_ms: int, n_bins: Mapping[str, int]) -> None:
         """Raise ValueError unless this is a window of this size of a profile with such bins."""
         if self.start_ms % size_ms:
-            raise ValueError("windows: stored with another window size")
+            raise ValueError("windows: the stored window has another size")
         if self.features.keys() != n_bins.keys():
-            raise ValueError(f"window {self.start_ms}: not the features of the profile")
+            raise ValueError(f"window {self.start_ms}: its features are not those of the profile")
         for name, statistics in self.features.items():
             statistics.require_fit(n_bins[name], self.n_events)
         if (
             not 0 <= self.n_estimated <= self.n_events
             or not 0 <= self.expected_total <= self.n_estimated * FIXED_POINT
         ):
-            raise ValueError(f"window {self.start_ms}: impossible expected losses")
+            raise ValueError(f"window {self.start_ms}: the stored expected losses are invalid")
 
 
 def _closed(

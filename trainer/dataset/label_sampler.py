@@ -14,7 +14,7 @@ _HASH_RANGE: Final = 1 << 64
 
 
 class LabelSampler:
-    """Keeps about ``max_per_s`` labelled events a second: all, or a half, a quarter, and so on.
+    """Samples about ``max_per_s`` labelled events a second, at a ratio that is a power of 1/2.
 
     Within `BUCKET_MS` of the append clock the share is halved as often as the number of events
     doubles beyond the limit.
@@ -28,7 +28,7 @@ class LabelSampler:
 
     @property
     def share(self) -> float:
-        """The share of labelled events that is kept now."""
+        """The share of labelled events that is sampled now."""
         return 2.0**-self._halvings
 
     def keeps(self, event_id: str, append_ms: int) -> bool:

@@ -80,7 +80,7 @@ class RangeReader:
         self._consumer.close()
 
     def pause(self) -> None:
-        """Stop fetching, so that a crash from a fetch happens only in a step that reads."""
+        """Stop fetching between steps, so that a fetch can crash only a step that reads."""
         self._consumer.pause([TopicPartition(self._topic, p) for p in self._open])
 
     def resume(self) -> None:

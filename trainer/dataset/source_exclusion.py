@@ -1,4 +1,4 @@
-"""Leave the new rows of deviating sources out of a training set, and name them."""
+"""Excludes the new rows of deviating sources from a training set, and names the sources."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROVENANCE: Final = {"ce_source": "events", "label_ce_source": "labels"}
 
 
 class SourceExclusion(NamedTuple):
-    """The dataset without the new rows of deviating sources, and these by column of `PROVENANCE`.
+    """The dataset without the new rows of deviating sources, and those rows by source.
 
     ``remaining`` is the change of the loss on the other rows; ``None``: too few to compare.
     """

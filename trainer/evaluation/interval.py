@@ -28,7 +28,7 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values: NDArray[np.float64], confidence: float) -> Interval:
-    """Compute the mean of ``values`` (n,), in order of time, and its central interval.
+    """Return the mean of ``values`` (n,), in order of time, and its central interval.
 
     The long-run variance is the mean of the first squared cosine coefficients, as many as degrees
     of freedom of Student's t: Lazarus, Lewis, Stock and Watson, "HAR inference: recommendations

@@ -48,7 +48,7 @@ class ProfileTooLarge(ValueError):  # noqa: N818 - names a finding
 
 
 class StageReporter:
-    """Reports stages to the trainer, and keeps the last one for the reason of a failure."""
+    """Reports the stages of a fit to the trainer; the last one explains a failure."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -85,7 +85,7 @@ def main(folder: Path, progress: int, lifeline: int) -> None:
 
 
 def report_or_failure(request: FitRequest, files: FitFiles, stages: StageReporter) -> ChildReport:
-    """The report of `report_of`, or of its failure: any error of user code becomes a report."""
+    """Return the report of `report_of`; turn any error of user code into a failure report."""
     try:
         return report_of(request, files, stages)
     except BaseException as error:  # noqa: BLE001
@@ -93,14 +93,14 @@ def report_or_failure(request: FitRequest, files: FitFiles, stages: StageReporte
 
 
 def report_of(request: FitRequest, files: FitFiles, stages: StageReporter) -> ChildReport:
-    """Do what is requested: try windows on the holdout, or fit and store the model."""
+    """Execute the request: back-test windows on the holdout, or fit and store the model."""
     training = read_table(files.training)
     held_out = read_table(files.held_out) if request.held_out else None
     stages(f"making the model with {request.factory}")
     estimator = make_estimator(request.factory)
     if request.windows:
         if held_out is None:
-            raise ValueError("windows are compared on a holdout, and there is none")
+            raise ValueError("windows are compared on a holdout, but the request has none")
         spec = request.spec().resolved(estimator, training[LABEL].infer_objects())
         tried = fit_windows(estimator, training, held_out, request.windows, spec, stages)
         stages.exit_if_forked()

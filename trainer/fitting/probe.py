@@ -20,7 +20,7 @@ _MARK: Final = "driftline-probe: "
 
 
 def factory_problem(factory: str) -> str | None:
-    """Return why ``module:function`` gives no estimator; ``None`` if it may give one.
+    """Return why ``module:function`` returns no estimator; ``None`` if no problem was found.
 
     A factory that raises exists; a fit will report its error.  Blocks for at most
     `PROBE_TIMEOUT_S`.

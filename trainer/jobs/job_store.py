@@ -64,7 +64,7 @@ def transition(rows: sqlite3.Connection, before: Job, after: Job) -> None:
 
 
 def reset_interrupted_jobs(rows: sqlite3.Connection) -> int:
-    """Take jobs whose working data were lost back to reading; return their number."""
+    """Return jobs whose working data were lost to the state ``reading``; return their number."""
     jobs = [job for job in active_jobs(rows) if job.state in REREAD_AFTER_RESTART]
     for job in jobs:
         _replace(rows, job, msgspec.structs.replace(job, state="reading"))
@@ -72,7 +72,7 @@ def reset_interrupted_jobs(rows: sqlite3.Connection) -> int:
 
 
 def record_attempts(rows: sqlite3.Connection, job_id: str, state: State, count: int) -> Job | None:
-    """Record how many processes began the step of ``state``; return the job, if it is there."""
+    """Record how many processes began the step of ``state``; return the job if it exists."""
     job = find_job(rows, job_id)
     if job is None or job.state != state:
         return None

@@ -87,7 +87,7 @@ class VersionRegistry(ABC):
         """
         if (profile.model, profile.version) != (model, version):
             raise ValueError(
-                f"the profile is that of {version_key(profile.model, profile.version)}, "
+                f"the profile belongs to {version_key(profile.model, profile.version)}, "
                 f"the model is {version_key(model, version)}"
             )
         data = _artifact(estimator)

@@ -99,7 +99,9 @@ class AlertConsumer:
                 if ce_type_of(message) != HEALTH_CE_TYPE:  # health events are for people
                     alert = _decode(message.value() or b"")
             except msgspec.MsgspecError as wrong:
-                log.warning("not an alert", partition=partition, offset=offset, why=str(wrong))
+                log.warning(
+                    "record is not an alert", partition=partition, offset=offset, why=str(wrong)
+                )
             self.positions[partition] = offset + 1
             received.append(ReceivedRecord(partition, offset, alert))
         return received

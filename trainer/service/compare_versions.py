@@ -52,7 +52,7 @@ GROWTH_RULE: Final = "growth"
 
 
 class RecordedEvents(NamedTuple):
-    """What became of scored events: how many were compared, and the jobs that they caused."""
+    """The result of recording scored events: the number compared, and the jobs requested."""
 
     n_compared: int = 0
     jobs: tuple[Job, ...] = ()

@@ -1,4 +1,4 @@
-"""The crash guard: fails a job whose step ends the trainer's process again and again.
+"""The crash guard: fails a job whose step repeatedly ends the trainer's process.
 
 An attempt is recorded before each step and removed after it, so that a crash can be attributed to
 the step.
@@ -19,7 +19,7 @@ MAX_CRASHES: Final = 3
 
 
 class CrashGuard:
-    """Records and removes the attempts of this process."""
+    """Records the attempts of steps by this process, and removes those that ended regularly."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -44,7 +44,7 @@ class CrashGuard:
             del self._before[job.job_id, job.state]
 
     def step_survived(self, job: Job) -> None:
-        """Reset the attempts: this process passed everything that may crash in the step."""
+        """Reset the attempts: this process has passed the part of the step that may crash."""
         if self._before.get((job.job_id, job.state)) is not None:
             self._record(job.job_id, job.state, 0)
             self._before[job.job_id, job.state] = None

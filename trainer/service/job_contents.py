@@ -1,4 +1,4 @@
-"""What a step needs of its job and of the job's workspace: functions that raise without it."""
+"""Accessors for the data that a step requires; they raise if the data are missing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def dataset_of(workspace: JobWorkspace) -> Dataset:
 def tried_of(workspace: JobWorkspace) -> TriedWindows:
     """Return the predictions of the windows that were tried."""
     if workspace.tried is None:
-        raise RuntimeError("the job has tried no windows")
+        raise RuntimeError("the job has no predictions of candidate windows")
     return workspace.tried
 
 

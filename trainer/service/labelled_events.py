@@ -1,4 +1,4 @@
-"""Collects the labelled events of one model, and has them scored in blocks."""
+"""Collects the labelled events of one model, and scores them in blocks."""
 
 from __future__ import annotations
 
@@ -86,19 +86,19 @@ class LabelledEvents:
 
     @property
     def n_unlabelled(self) -> int:
-        """Events that were dropped before their label came."""
+        """The number of events dropped before their label arrived."""
         return sum(held.join.n_unlabelled for held in self._partitions.values())
 
     @property
     def partitions_ahead(self) -> set[int]:
-        """Partitions that must not be read on before the others: too many events wait."""
+        """The partitions to pause until the others catch up: too many events wait."""
         if len(self._waiting) <= MAX_WAITING_EVENTS:
             return set()
         first_ms = min(held.clock_ms for held in self._partitions.values())
         return {p for p, held in self._partitions.items() if held.clock_ms > first_ms}
 
     def skip(self, partition: int, offset: int, append_ms: int) -> None:
-        """Move past a record that is no event of the model."""
+        """Advance past a record that is no event of the model."""
         held = self._partitions.get(partition)
         if held is not None:
             held.next_offset = max(held.next_offset, offset + 1)

@@ -59,7 +59,7 @@ class TrainerMetrics:
         since.set_function(self.loop_age_s)
 
     def see(self, problems: Sequence[HealthProblem]) -> None:
-        """Export the present problems."""
+        """Export the current problems."""
         self._problems.clear()
         for problem in problems:
             self._problems.labels(problem.kind, problem.subject).set(1)

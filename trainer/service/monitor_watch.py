@@ -1,4 +1,4 @@
-"""Checks that a worker of the monitor is alive, which no worker itself could report."""
+"""Checks that a worker of the monitor is alive, because a dead monitor cannot report itself."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class MonitorWatch:
 
     @property
     def problem(self) -> HealthProblem | None:
-        """The problem that no worker is alive; ``None`` while one is."""
+        """The problem that no worker is alive; ``None`` if a worker is."""
         return self._open
 
     def check(self, now_s: float, now_ms: int) -> list[OutboundRecord]:
@@ -65,7 +65,7 @@ class MonitorWatch:
         return any(state not in _WITHOUT_MEMBERS for state in states)
 
     def observe(self, now_s: float, now_ms: int, *, has_members: bool) -> list[OutboundRecord]:
-        """Handle whether the group has members now; return the records to publish."""
+        """Apply whether the group has members now; return the records to publish."""
         if has_members:
             over, self._open, self._empty_since = self._open, None, None
             if over is None:

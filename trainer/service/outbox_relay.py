@@ -38,7 +38,7 @@ class OutboxRelay:
         """Send all records; return whether all arrived."""
         why = self._send_all()
         if why is not None:
-            log.warning("Kafka does not accept events; they are kept", why=why)
+            log.warning("Kafka does not accept events; they stay in the outbox", why=why)
         return why is None
 
     def send_all_or_raise(self) -> None:

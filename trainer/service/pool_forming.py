@@ -1,4 +1,4 @@
-"""Forms the pool that serves under a challenger's name: its members, and a reference of its own.
+"""Forms the pool that serves under a challenger's name: its members and its reference.
 
 The reference is that of the vote, out of fold: on a training row only those vote that were not
 fitted on it, the challenger with its out-of-fold prediction, the others if the row is later than

@@ -19,7 +19,7 @@ BY_A_PERSON: Final = "person"
 
 
 def needs_person(job: Job, context: TrainerContext) -> bool:
-    """Whether the job's version is only proposed: the mode is ``manual``, and no person decided."""
+    """Whether the version is only proposed: mode ``manual``, and no person decided yet."""
     return context.mode_of(job.model) == "manual" and job.work.rule != BY_A_PERSON
 
 

@@ -71,7 +71,7 @@ def publish_aliases(
 
 
 def _log_moved(alias: MovedAlias) -> None:
-    log.warning("an alias was moved in MLflow; it is set back", **alias._asdict())
+    log.warning("an alias was changed in MLflow; it is restored", **alias._asdict())
 
 
 def publish_missing(
@@ -109,7 +109,7 @@ def publish_missing(
 
 
 class MlflowPublisher:
-    """Keeps MLflow equal to the registry and the aliases, in a thread; without MLflow does nothing.
+    """A thread that keeps MLflow equal to the registry and aliases; inactive without MLflow.
 
     ``aliases`` returns the trainer's aliases of each model; it is called in the caller's thread.
     ``now_s`` is monotonic seconds.
@@ -132,7 +132,7 @@ class MlflowPublisher:
         self._moved_since_check: list[HealthProblem] = []
 
     def follow(self, now_s: float, now_ms: int, *, changed: bool) -> None:
-        """Begin a comparison if one is due; ``changed``: versions or aliases may have changed."""
+        """Start a comparison if one is due; ``changed`` reports new versions or aliases."""
         self._changed = self._changed or changed
         if self._target is None:
             return
@@ -190,7 +190,7 @@ class MlflowPublisher:
             return
         why = "; ".join(compared.failures)
         if why != self._why:
-            log.warning("MLflow does not have all versions and aliases; it is tried again", why=why)
+            log.warning("the publication to MLflow is incomplete; it is repeated", why=why)
         self._why = why
         self._failing_since = self._failing_since or (now_s, now_ms)
         self._next_s = now_s + RETRY_S[min(self._n_failed, len(RETRY_S) - 1)]

@@ -15,7 +15,7 @@ _LENGTH: Final = struct.Struct(">I")
 
 
 class ScorerRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What the process is to follow; the first message to it.
+    """The first message to the scorer process: what it follows.
 
     ``champions`` are the models with their champions.  A partition without a position is read from
     ``lookback_records`` before its end.  The models ``pools`` are scored whatever
@@ -68,7 +68,7 @@ class ScoredEvents(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ScorerStatus(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The process reads: records not read yet by partition, and counts since its start.
+    """A status of the scorer process: lag by partition, and counts since its start.
 
     ``left_out`` are the stored versions that cannot be scored, with the reason.
     """
@@ -80,7 +80,7 @@ class ScorerStatus(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ScorerFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The process ends because of an error."""
+    """The last message of a scorer process that ends because of an error."""
 
     why: str
 

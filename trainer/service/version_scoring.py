@@ -1,4 +1,4 @@
-"""Runs the scorer process, and receives what it scored."""
+"""Runs the scorer process, and receives its results."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class VersionScoring:
         self._champions = dict(champions)
 
     def poll(self, now_s: float) -> list[ScoredEvents]:
-        """Return what was scored since the last call."""
+        """Return the results since the last call."""
         found: list[ScoredEvents] = []
         while not self._messages.empty():
             message = self._messages.get()
@@ -101,7 +101,7 @@ class VersionScoring:
 
     @property
     def must_skip(self) -> bool:
-        """Whether the next process reads from the end: earlier ones crashed without progress.
+        """Whether the next process starts at the topic's end, after crashes without progress.
 
         The recorded positions must be deleted before it starts.
         """

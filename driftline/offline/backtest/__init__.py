@@ -1,1 +1,1 @@
-"""The whole loop on recorded rows: what retraining would have gained, and at what cost."""
+"""Back-tests retrain policies on recorded rows: their error and their cost."""

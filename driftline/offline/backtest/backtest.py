@@ -1,4 +1,4 @@
-"""Runs policies over a stream and measures the error of what each of them served."""
+"""Runs policies over a stream, and measures the error of their predictions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CHUNK_ROWS: Final = 100
 
 
 class PolicyResult(NamedTuple):
-    """What a policy served: the loss of each row (n,) after the training part, and its work."""
+    """The result of a policy: the loss of each served row (n,), and the policy's work."""
 
     name: str
     losses: Floats

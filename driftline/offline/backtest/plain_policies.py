@@ -1,4 +1,4 @@
-"""The policies to beat: never retrain, retrain on a schedule, retrain when ADWIN signals."""
+"""The baseline policies: never retrain, retrain on a schedule, retrain when ADWIN signals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Change(NamedTuple):
 
 
 class LoopPolicy(Protocol):
-    """Serves predictions, and decides after each chunk what to serve next.
+    """A policy: serves predictions, and decides after each chunk what to serve next.
 
     ``fits`` counts models fitted to serve, ``swaps`` moves to a model that had been fitted before,
     ``trial_fits`` fits that only evaluate: windows on a holdout, folds of a reference.
@@ -48,7 +48,7 @@ class LoopPolicy(Protocol):
 
 
 class Never:
-    """Serves the first version for ever; the other plain policies extend it."""
+    """Serves the first version for ever; the base class of the other baseline policies."""
 
     def __init__(self, versions: FittedVersions) -> None:
         self._versions = versions
