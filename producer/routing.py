@@ -71,7 +71,7 @@ def keys_of(model: str, shards: int = 1) -> list[str]:
 
 
 def placed_keys(model: str, shards: int = 1) -> list[str]:
-    """Return all keys that events of a model may have: a server may not know its shards yet.
+    """Return all possible keys of a model's events, also from servers without its shards.
 
     >>> placed_keys("fraud"), placed_keys("fraud", 2)
     (['fraud'], ['fraud', 'fraud/0', 'fraud/1'])

@@ -35,7 +35,7 @@ class RedisSettings(Section):
 
 
 class CommitSettings(Section):
-    """How often a worker commits state, and how long it waits for the answer to a commit."""
+    """The interval of commits, and the timeout of their answer."""
 
     interval_s: PositiveFloat = 0.25
     min_interval_factor: PositiveFloat = 10.0
@@ -43,7 +43,7 @@ class CommitSettings(Section):
 
 
 class DeadLetterSettings(Section):
-    """How many dead letters stop a partition; without a limit none do.
+    """The limits on dead letters that stop a partition; without a limit, nothing stops it.
 
     ``max_consecutive`` is a number of records in a row, ``max_ratio`` a ratio of the last
     ``window_records``.

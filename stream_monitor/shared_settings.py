@@ -73,7 +73,7 @@ class KafkaSettings(Section):
 
     @property
     def owner_timeout_ms(self) -> int:
-        """After so long without a heartbeat a worker of an older generation may take over."""
+        """The silence (ms) after which a worker of an older generation may take over."""
         return int(3 * self.session_timeout_s * 1000)
 
 

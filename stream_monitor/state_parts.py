@@ -145,7 +145,7 @@ class Component(Protocol):
 
 
 class ChangedParts:
-    """Which parts are stored, and which of them the next commit writes or deletes."""
+    """The stored parts, and those that the next commit writes or deletes."""
 
     def __init__(self, stored: Iterable[str] = ()) -> None:
         self._stored = set(stored)

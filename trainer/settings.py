@@ -23,7 +23,7 @@ Mode: TypeAlias = Literal["manual", "auto", "pool"]
 
 
 class RegistrySettings(Section):
-    """Where versions are published besides the folder: ``mlflow_uri`` is an MLflow server."""
+    """The registry besides the folder: ``mlflow_uri`` is the address of an MLflow server."""
 
     mlflow_uri: str | None = Field(default=None, pattern=r"^https?://[^/]+", repr=False)
 
@@ -50,15 +50,15 @@ class TrainerSettings(Section):
     web: WebSettings = WebSettings()
 
     def retrain_policy(self) -> RetrainPolicy:
-        """When to retrain.  Raises InvalidSetting: a field is unknown, or does not fit."""
+        """The retrain policy.  Raises InvalidSetting: a field is unknown, or does not fit."""
         return spec_of_section("trainer.policy", self.policy, RetrainPolicy)
 
     def gate_spec(self) -> Gate:
-        """When to promote.  Raises InvalidSetting: a field is unknown, or does not fit."""
+        """The gate's settings.  Raises InvalidSetting: a field is unknown, or does not fit."""
         return spec_of_section("trainer.gate", self.gate, Gate)
 
     def swap_policy(self) -> SwapPolicy:
-        """When to swap versions.  Raises InvalidSetting: a field is unknown, or does not fit."""
+        """The swap policy.  Raises InvalidSetting: a field is unknown, or does not fit."""
         return spec_of_section("trainer.swap", self.swap, SwapPolicy)
 
     def fit_limits(self) -> FitLimits:

@@ -124,7 +124,7 @@ def list_open(
 def with_current_state(
     alerts: Iterable[DriftAlert], rows: Iterable[OpenEpisodeRow]
 ) -> list[DriftAlert]:
-    """The alerts, updated from the monitor's state where it knows their episode.
+    """Return the alerts, updated from the monitor's state if it contains their episode.
 
     The sentence and the number of events without drift are replaced.
     """

@@ -107,7 +107,7 @@ def file_options(
     decimal: DecimalMark = None,
     encoding: Encoding = None,
 ) -> ReadOptions:
-    """How a file of rows and its columns are read.
+    """Options for reading a file of rows and its columns.
 
     Raises:
         CommandError: ``decimal`` is neither a point nor a comma.

@@ -1,4 +1,4 @@
-"""Add the options of the running command to the commands that its messages suggest.
+"""Adds the options of the running command to the commands that messages suggest.
 
 A command with ``--prefix staging`` suggests commands with ``--prefix staging``.
 """

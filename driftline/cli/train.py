@@ -79,7 +79,7 @@ def train(
 
 
 def reject_invalid_golden_sets(context: TrainerContext) -> None:
-    """Check that the golden set of each model can be compared on.
+    """Reject a golden set on which the models cannot be compared.
 
     Raises:
         CommandError: a file is missing, or lacks a column, rows or labels.

@@ -87,7 +87,7 @@ def _short(value: float | None) -> float | None:
 
 
 def version_marks(versions: Iterable[ModelVersion], model: str) -> list[Mark]:
-    """When each version of a model was put into service."""
+    """Return a mark for each announcement of a version of a model."""
     return [
         Mark(at=one.time_ms / 1000, kind="version", text=f"v{one.version}")
         for one in sorted(versions, key=lambda each: each.time_ms)
@@ -96,7 +96,7 @@ def version_marks(versions: Iterable[ModelVersion], model: str) -> list[Mark]:
 
 
 def promotion_marks(retrains: Iterable[RetrainEvent], model: str) -> list[Mark]:
-    """When the trainer promoted a version of a model."""
+    """Return a mark for each promotion of a version of a model by the trainer."""
     return [
         Mark(at=event.time_ms / 1000, kind="version", text=f"v{event.challenger or ''}")
         for event in retrains

@@ -22,7 +22,7 @@ _TIMEOUTS: Final = frozenset({"message.timeout.ms", "delivery.timeout.ms"})
 
 
 class EventDelivery:
-    """Writes events with one writer for each request that is in work.
+    """Writes events; each concurrent request has its own writer.
 
     A writer that failed is not used again, because it counts the failures of earlier requests.
     librdkafka drops a record after ``timeout_s``, so none arrives after the answer.

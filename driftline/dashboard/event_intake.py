@@ -1,4 +1,4 @@
-"""The body of a request as events: the rules and sentences are those of dead letters.
+"""Converts the body of a request into events, with the same rules and texts as dead letters.
 
 An event without ``id`` has a new one, and an event without ``time_ms`` has the present time.  The
 first invalid event rejects the whole request, so that nothing of it is written.

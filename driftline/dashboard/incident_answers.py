@@ -1,4 +1,4 @@
-"""Answers of people to incidents: acknowledge, snooze, resolve, each with a name and a reason.
+"""Actions of people on incidents: acknowledge, snooze, resolve, each with a name and a reason.
 
 Everybody who knows the token may answer.  It is part of each form, never of a cookie, so that
 another site cannot make a browser send it (CSRF).
@@ -36,7 +36,7 @@ _OWN_REQUESTS: Final = ("same-origin", "none", "")
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A form: the action, who answers and why, and the hours of a snooze."""
+    """A submitted form: the action, the person, the reason, and the hours of a snooze."""
 
     action: str
     token: str

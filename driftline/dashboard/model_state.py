@@ -1,4 +1,4 @@
-"""The state of each model: one word for what is wrong with it, the worst first.  Pure."""
+"""The state of each model, by its worst problem, the worst model first.  Pure."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class ModelDetail(NamedTuple):
         return None if version is None else self.profiles.get(version)
 
     def shown_version(self, champion: str | None) -> str | None:
-        """The champion; while it has no closed window, the version with the newest one."""
+        """Return the champion or, if it has no closed window, the version with the newest one."""
         served = [each for each in self.windows if each.windows and not each.shadow]
         if champion is not None and any(each.version == champion for each in served):
             return champion
@@ -155,7 +155,7 @@ class Observer:
         return self._ready.wait(timeout_s)
 
     def detail(self, model: str, n_models: int = 1) -> ModelDetail:
-        """The references and windows of a model; what was read before if Redis is away.
+        """Return references and windows of a model, or the last ones read if Redis is unreachable.
 
         ``n_models`` is the number of models that are shown together.
         """

@@ -21,7 +21,7 @@ NO_VALUE: Final = "\N{EN DASH}"
 
 
 class Tile(msgspec.Struct, frozen=True, kw_only=True):
-    """One figure of the strip: its name, value, a detail, and whether it is good."""
+    """One key figure: its name, value, a detail, and whether it is good."""
 
     name: str
     value: str
@@ -38,7 +38,7 @@ class Headline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tiles_of(seen: Observation) -> list[Tile]:
-    """The strip: events, lag, oldest unprocessed event, servers, workers, trainer, coverage."""
+    """Return the key figures: events, lag, oldest unprocessed event, servers, workers, coverage."""
     return [
         _events(seen),
         _lag(seen),

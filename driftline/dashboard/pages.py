@@ -114,7 +114,7 @@ class Pages:
         )
 
     def coverage(self) -> str:
-        """How much of each model's traffic is watched."""
+        """Render the share of each model's traffic that is watched."""
         seen = self._read.observer.current
         models = [(one, reasons_of(one)) for one in seen.coverage if one.model or one.events]
         models.sort(key=lambda each: 1.0 if each[0].share is None else each[0].share)

@@ -52,7 +52,7 @@ class ReferenceStore:
 
     @property
     def models(self) -> list[str]:
-        """The models that the monitor knows, by name."""
+        """The models in the monitor's state, by name."""
         return sorted({model for model, _ in self._states})
 
     def warming_up(self, model: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Headers of every answer: scripts and styles come from the dashboard only.
+"""Security headers of every response: scripts and styles come from the dashboard only.
 
 Requests with another host name are rejected while the dashboard listens on loopback: otherwise a
 web page could read it through a name that it lets point to 127.0.0.1 (DNS rebinding).

@@ -38,7 +38,7 @@ def split(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def in_incident(times_ms: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of the times (n,) are within the incident."""
+    """Return a mask (n,) of the times within the incident."""
     start, end = INCIDENT_MS
     return (times_ms >= start) & (times_ms < end)
 

@@ -63,7 +63,7 @@ def check_notifier(
 
 
 def notifier_denied(why: str) -> HealthCheckResult:
-    """This client has no permission to see whether a notifier runs."""
+    """Return the result if this client may not read the notifier's heartbeat."""
     from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415 - light imports
 
     return HealthCheckResult(check=_CHECK, level="warning", found=why, fix=PERMISSIONS_FIX)

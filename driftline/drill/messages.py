@@ -52,7 +52,7 @@ def _expectation(report: DrillReport) -> str:
 
 
 def reason_not_found(report: DrillReport, at_end: FinalState) -> NotFoundReason:
-    """The first reason that holds, in the order of an event's path through the system."""
+    """Return the first reason that applies, in the order of an event's path."""
     return _stream(report, at_end) or _monitor(at_end) or _change(report, at_end)
 
 

@@ -150,7 +150,7 @@ def sentence_of(problem: PlacementProblem) -> str:
 
 
 def fix_of(problem: PlacementProblem) -> str:
-    """How to fix a problem."""
+    """Return the fix of a problem."""
     if problem.kind == "events_elsewhere":
         return (
             "restart producers with an old number of partitions or shards; producers other than "

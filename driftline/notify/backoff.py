@@ -29,11 +29,11 @@ class TargetState(msgspec.Struct, frozen=True, kw_only=True):
         return TargetState(succeeded_ms=now_ms, digest_ms=self.digest_ms)
 
     def with_digest(self, due_ms: int) -> TargetState:
-        """The state after the digest that was due at ``due_ms``."""
+        """Return the state after the digest that was due at ``due_ms``."""
         return msgspec.structs.replace(self, digest_ms=due_ms)
 
     def after_failure(self, error: str, fix: str, now_ms: int, max_wait_ms: int) -> TargetState:
-        """The state after a failure: the wait doubles with each, up to ``max_wait_ms``.
+        """Return the state after a failure, which doubles the wait, up to ``max_wait_ms``.
 
         >>> state = TargetState()
         >>> for _ in range(3):

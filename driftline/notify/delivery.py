@@ -72,7 +72,7 @@ def sender_of(
 
 
 class AppriseSender:
-    """Sends texts through apprise, which knows the URLs of more than a hundred services."""
+    """Sends texts through apprise, which supports the URLs of more than a hundred services."""
 
     in_place = False
 

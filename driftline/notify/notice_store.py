@@ -66,7 +66,7 @@ class NotifierAlreadyRunning(RuntimeError):  # noqa: N818 - a finding, named for
 
 
 class FirstSeen(NamedTuple):
-    """When a subject was first seen (wall clock); ``is_old``: it had ended before the first start.
+    """The first time (wall clock) of a subject; ``is_old``: it had ended before the first start.
 
     No message is sent about an old subject, unless it opens once more.
     """
@@ -165,7 +165,7 @@ class NoticeStore:
         )
 
     def first_seen(self) -> dict[str, FirstSeen]:
-        """When each subject was first seen."""
+        """Return the time at which each subject was first seen."""
         rows = self._rows("SELECT subject_id, first_seen_ms, is_old FROM subjects")
         return {subject: FirstSeen(time_ms, bool(old)) for subject, time_ms, old in rows}
 

@@ -73,7 +73,7 @@ class DailySpan(NamedTuple):
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """When a target accepts messages, and when it gets the digest.
+    """The quiet hours of a target, and the time of its digest.
 
     In quiet hours only incidents of severity ``quiet_except`` and above are sent.  The digest is
     sent daily at ``digest_minute``; incidents below ``digest_below`` are in the digest only.

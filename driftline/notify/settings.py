@@ -37,7 +37,7 @@ PAGERDUTY_URL: Final = "https://events.pagerduty.com/v2/enqueue"
 
 
 class TargetSettings(Section):
-    """Where messages are sent, and when.
+    """A target of messages, with its quiet hours and digest.
 
     ``url_file`` and ``secret_file`` name files that hold the value, as container platforms mount
     secrets.  Times of day are of ``timezone``.
@@ -92,7 +92,7 @@ class TargetSettings(Section):
         return self
 
     def schedule(self) -> Schedule:
-        """When the target accepts messages, and when it gets the digest."""
+        """The quiet hours of the target, and the time of its digest."""
         return Schedule(
             zone=self.timezone,
             quiet_hours=None if self.quiet_hours is None else DailySpan.parse(self.quiet_hours),
@@ -131,7 +131,7 @@ def _read(name: str, value: SecretStr | None, file: Path | None) -> str:
 
 
 class RouteSettings(Section):
-    """Which incidents go to which targets.  ``models`` are names, with ``*`` for any characters."""
+    """A route of incidents to targets.  ``models`` are names, with ``*`` for any characters."""
 
     models: tuple[str, ...] = ("*",)
     kinds: tuple[NoticeKind, ...] = ()

@@ -52,7 +52,7 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """What one message is about.  Times are event times; ``closed_ms`` null: it is open.
+    """The subject of a message.  Times are event times; ``closed_ms`` null: it is open.
 
     ``model`` is empty where the subject concerns no model.  ``fix`` is what to do, where the
     explanation does not contain it.  ``incident_id`` is the present id of an incident.

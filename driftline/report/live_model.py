@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ServerAway(ConnectionError):  # noqa: N818 - names what happened
-    """A server does not answer: ``name`` is the server, ``why`` its error."""
+    """Raised if a server does not answer: ``name`` is the server, ``why`` its error."""
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"{name} does not answer: {why}")

@@ -35,7 +35,7 @@ _RANKS: Final[dict[str, int]] = dict(SEVERITY_RANK.items())
 
 
 class ReplayedTraffic(NamedTuple):
-    """What was replayed, and how: texts for the head of the report.
+    """A description of the replayed traffic: texts for the head of the report.
 
     ``profiles`` are the references, ``not_watched`` has the reasons, ``column_of`` maps the name of
     a feature to its column.  ``of`` is "rows" or "records".

@@ -25,7 +25,7 @@ _POLL_S: Final = 0.2
 
 
 class StackOptions(NamedTuple):
-    """What to start.
+    """The options of the processes to start.
 
     ``factory`` are the arguments of ``driftline train`` that name models and factories; ``None``:
     no trainer.  ``data_dir`` is the trainer's folder; ``None`` stands for a temporary one.

@@ -65,7 +65,7 @@ def _digest(model: str, incidents: Sequence[Incident], span_ms: int) -> Digest:
 
 
 def lines_of(digest: Digest) -> list[str]:
-    """A digest as text."""
+    """Format a digest as text."""
     kinds = ", ".join(f"{n} {kind}" for kind, n in digest.episodes_by_kind.items()) or "none"
     lines = [
         f"{digest.model}, {format_time(digest.since_ms)} to {format_time(digest.upto_ms)}",

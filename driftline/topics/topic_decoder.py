@@ -30,7 +30,7 @@ class TopicDecoder(Generic[_Value]):
         self._first = ""
 
     def of(self, record: Record) -> _Value | None:
-        """The value of a record; ``None`` if the record is skipped."""
+        """Decode the value of a record; ``None`` if the record is skipped."""
         kind = record.kind
         if self._kind is not None and kind not in (None, self._kind) and kind.startswith(_OURS):
             return None

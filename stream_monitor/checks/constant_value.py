@@ -33,7 +33,7 @@ def run_limit(repeats: float, longest_run: int, arl0_events: float) -> int:
 
 
 class ConstantValueChange(NamedTuple):
-    """After ``seen`` events of the batch the feature is constant at ``value``, or varies again."""
+    """A change found after ``seen`` events of a batch: constant at ``value``, or varying again."""
 
     seen: int
     value: int

@@ -59,7 +59,7 @@ _ENDLESS: Final = 1e300
 
 
 class OutOfRangeChange(NamedTuple):
-    """After ``seen`` events odd values have begun or continue (``broken``), or are few again.
+    """A change found after ``seen`` events of a batch: odd values (``broken``), or few again.
 
     ``message`` names them.  Of the ``n_events`` since the first of them ``n_odd`` are odd.  They
     are ``near`` if a population that drifts may have them: the range is not declared, most lie no

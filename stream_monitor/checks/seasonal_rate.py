@@ -36,7 +36,7 @@ def from_fixed_point(expected: int) -> float:
 
 
 class SeasonalRateState(msgspec.Struct, array_like=True):
-    """What was learned: ``total`` events in ``buckets``, and by cell of the period.
+    """The learned rate: ``total`` events in ``buckets``, and the counts by cell of the period.
 
     ``levels`` are mean counts per bucket, ``turns`` how often a cell was seen, and ``closed``
     whether it had no events the last time.  ``cell`` is the number of the present cell, with its

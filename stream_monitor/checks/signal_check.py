@@ -112,7 +112,7 @@ class SignalCheck(Check[Observed]):
         return self.signal.level()
 
     def progress(self, alert: DriftAlert) -> RecoveryProgress | None:
-        """How far the open episode of ``alert`` is towards its end; ``None`` where unknown."""
+        """Return the recovery progress of the episode of ``alert``; ``None`` if unknown."""
         return self.signal.progress(check_of(alert))
 
     def snapshot(self) -> Any:

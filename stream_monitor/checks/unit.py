@@ -97,7 +97,7 @@ def conversion_between(
 
 
 class UnitChange(NamedTuple):
-    """After ``seen`` events of the batch the unit has changed (``broken``), or is back."""
+    """A change found after ``seen`` events of a batch: of the unit (``broken``), or back to it."""
 
     seen: int
     conversion: str

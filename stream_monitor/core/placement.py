@@ -49,7 +49,7 @@ class PlacementState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Placement:
-    """The placement of models as one partition knows it, from its last `Topology`."""
+    """The placement of models according to the last `Topology` that a partition contains."""
 
     def __init__(self, partition: int, state: PlacementState | None = None) -> None:
         """Start without a placement, or continue from `pending_changes`."""

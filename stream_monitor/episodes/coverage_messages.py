@@ -15,7 +15,7 @@ from stream_monitor.episodes.formatting import (
 
 
 class CoverageGap(NamedTuple):
-    """What is known about one coverage reason.
+    """The data of one coverage gap, for its message.
 
     ``names`` are the features, versions or models concerned, the most frequent first; an empty
     name stands for all that are not counted by name.  ``n`` counts the last hour in the unit of the

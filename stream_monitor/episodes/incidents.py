@@ -29,7 +29,7 @@ AtLeastOne: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class IncidentPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """Which episodes belong together, and how many make an incident.
+    """The rules that group episodes into incidents.
 
     Episodes belong together whose onsets, or whose first alerts, lie within ``window_ms`` of event
     time; and a series that drifts again within ``cooldown_ms`` of the end.  Onsets span at most

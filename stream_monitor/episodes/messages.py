@@ -148,7 +148,7 @@ def _signal_advice(check: str, scope: SignalScope, *, better: bool) -> str:
 
 
 def data_quality_advice(feature: str) -> str:
-    """What to do about wrong values of a feature.
+    """Return advice about wrong values of a feature.
 
     >>> data_quality_advice("temp")
     'Check the source of `temp`; its drift starts no retraining until this is fixed'

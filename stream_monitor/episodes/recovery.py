@@ -29,7 +29,7 @@ MIN_CLEAR_STEPS: Final = 4
 
 
 class RecoveryProgress(NamedTuple):
-    """How many events look like the reference, and about how many end the episode."""
+    """The number of events that look like the reference, and about how many end the episode."""
 
     n_events: int
     n_needed: int

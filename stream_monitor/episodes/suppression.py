@@ -152,7 +152,7 @@ class CooldownKey(NamedTuple):
 
 
 class RecoveredEpisode(NamedTuple):
-    """When a reported episode recovered, in event time, and its highest severity."""
+    """The event time at which a reported episode recovered, and its highest severity."""
 
     at_ms: int
     worst: Severity

@@ -6,7 +6,7 @@ import msgspec
 
 
 class LabelSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a prediction waits for its label, and how many of a model may wait.
+    """The settings of the label join: the wait for a label, and the number of waiting records.
 
     Beyond ``max_pending`` only a sample of ids waits.  It is halved each time, and doubled once a
     quarter of ``max_pending`` waits or less.  ``chunk_events`` offsets are one part of the state.

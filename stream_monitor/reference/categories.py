@@ -63,7 +63,7 @@ class OrderedCategories(NamedTuple):
 
 
 def split_halves(n: int, times_ms: Ints | None = None) -> Bools:
-    """Which of n values in time order, at ``times_ms`` (n,), are in the second half; shape (n,).
+    """Return a mask (n,) that assigns n values in time order, at ``times_ms`` (n,), to halves.
 
     The values are split in stretches much longer than their dependence, assigned in Thue-Morse
     order so that no hour of the day or the week favours a half: quarters of days, or days, where

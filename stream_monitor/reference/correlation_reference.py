@@ -19,7 +19,7 @@ SCORE_SCALE: Final = 1 << 10
 
 
 class CorrelationReference(msgspec.Struct, frozen=True, kw_only=True):
-    """How ``first`` and ``second`` depend on each other in ``n_events`` rows that have both.
+    """The usual dependence of ``first`` and ``second``, from ``n_events`` rows that have both.
 
     The score of a value is 2u - 1 for its mid-rank u, between -1 and 1.  The ``channel`` is the
     product of both scores: it changes with the dependence, and not where one feature shifts alone.
@@ -115,7 +115,7 @@ class PairTable:
 
 
 def paired_rows(first: Transformed, second: Transformed) -> tuple[Bools | None, Ints, Ints]:
-    """Which of n events have both values (``None``: all), and their indices in both features."""
+    """Return the events (of n) that have both values, ``None`` for all, and the indices of both."""
     n = len(first.valid)
     if len(first.index) == len(second.index) == n:
         return None, first.index, second.index

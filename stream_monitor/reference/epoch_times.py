@@ -30,7 +30,7 @@ def epoch_ms(clock: Floats) -> Floats:
 
 
 def calendar_dates(clock: Floats) -> Bools:
-    """Which of the numbers (n,) are dates like 20240131; none unless all of them are.
+    """Return a mask (n,) of dates like 20240131; all false unless every number is one.
 
     As seconds such numbers would be in 1970, and all of them dates only by chance.
 

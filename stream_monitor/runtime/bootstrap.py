@@ -81,7 +81,7 @@ class Components:
         await handle_read_failure(failure, self.processor, self.ownership)
 
     async def publish_orphaned(self) -> None:
-        """Publish outbox entries of owned partitions that the relay does not know."""
+        """Publish entries of owned partitions that were not added to the outbox relay."""
         await self.relay.publish_orphaned([owned.key for owned in self.partitions])
 
     async def revoke_all(self) -> None:

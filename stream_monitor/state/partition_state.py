@@ -227,7 +227,7 @@ def estimates_of(monitor: PartitionMonitor) -> Iterator[tuple[str, ErrorEstimate
 
 
 def topology_field() -> str:
-    """The field that holds the placement of models as a partition knows it."""
+    """Return the name of the field that holds the placement of models."""
     return f"{STATE}{TOPOLOGY}"
 
 

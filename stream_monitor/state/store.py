@@ -115,7 +115,7 @@ class AcquireRejected(NamedTuple):
 
 
 class CommitOutcome(enum.StrEnum):
-    """How a commit ended; the module's docstring lists what the worker does then."""
+    """The outcome of a commit; the module's docstring lists the worker's reaction to each."""
 
     OK = "ok"
     DUP = "dup"

@@ -52,7 +52,7 @@ class DriftLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SeriesDrift(NamedTuple):
-    """How the valid values of one signal differ from its reference.
+    """The difference between the valid values of one signal and its reference.
 
     ``psi`` is the plain index, ``effect`` the one without the bias of few events, at least 0.
     ``chi_square`` and ``chi_square_p`` are those of the two-sample test.

@@ -29,7 +29,7 @@ class WindowSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def most_open(self) -> int:
-        """How many windows can be open at once: those that start in (watermark - lag, watermark].
+        """The largest number of open windows: those that start in (watermark - lag, watermark].
 
         >>> WindowSpec(size_ms=60_000, grace_ms=300_000).most_open
         6

@@ -38,7 +38,7 @@ other."""
 
 
 class SwapPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When a stored version replaces the champion without a fit.
+    """The conditions under which a stored version replaces the champion without a fit.
 
     The newest ``max_versions`` stored versions are compared.  ``events_per_false_swap`` is the
     error level: labelled events between two swaps to a version that is not better, on average, over

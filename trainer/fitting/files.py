@@ -15,7 +15,7 @@ from trainer.policy.training_window import TrainingWindow
 
 
 class FitRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What to fit; the frames are other files of the folder.
+    """A request for a fit; its frames are other files of the folder.
 
     With ``windows`` each of them is fitted and predicts the holdout, and no model is stored.
     """

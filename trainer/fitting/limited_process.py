@@ -23,7 +23,7 @@ EndReason: TypeAlias = Literal["exited", "timeout", "memory"]
 
 
 class ProcessResult(NamedTuple):
-    """How a process ended: by a limit, or by itself with ``code`` (negative: a signal)."""
+    """The end of a process: by a limit, or by itself with ``code`` (negative: a signal)."""
 
     end_reason: EndReason
     code: int

@@ -57,7 +57,7 @@ class Comparison(msgspec.Struct, kw_only=True):
 
 
 class Standing(NamedTuple):
-    """How a stored version compares with the champion.
+    """The comparison of a stored version with the champion.
 
     ``improvement`` is how much lower its loss is on average over ``labelled_events``; ``wealth`` is
     the evidence of the swap test.

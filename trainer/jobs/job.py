@@ -68,7 +68,7 @@ def may_follow(after: State, before: State) -> bool:
 
 
 class JobData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a job keeps from one state to the next.
+    """The data that a job carries from one state to the next.
 
     ``alert`` requested the job; ``partition``, ``onset_offset`` and ``onset_ms`` are from it.  A
     person's request has none.  If the feature's data were broken after the onset, ``onset_ms`` is
@@ -119,7 +119,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def now_ms(self) -> int:
-        """The latest event time that the job knows."""
+        """The latest event time in the job's data."""
         return max(self.asked_ms, self.work.now_ms or 0)
 
     def to(self, state: State, **work: Any) -> Job:

@@ -44,7 +44,7 @@ _SEVERITIES: Final = ("low", "medium", "high")
 
 
 class History(NamedTuple):
-    """What the trainer decided for a model so far; all times are event time.
+    """The trainer's earlier decisions about a model; all times are event time.
 
     ``champion`` is None without a recorded promotion: then the champion is known only to the
     monitor, and an alert of another version names it.  ``champion_ms`` is the time of its

@@ -12,7 +12,7 @@ _MIN_GROWTH_ROWS: Final = 2_500
 
 
 class RetrainPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When to retrain, and on how much.  All times are event time.
+    """The limits on retraining, and on its data.  All times are event time.
 
     Drift of inputs below ``min_severity``, and of predictions, asks for no retrain.  After a
     finished job no retrain of the model starts for ``cooldown_ms``, and a model has at most

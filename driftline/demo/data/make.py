@@ -36,7 +36,7 @@ def flights(folder: Path) -> list[dict[str, str]]:
 
 
 def weather(folder: Path) -> dict[str, dict[str, str]]:
-    """What the weather station at `ORIGIN` measured, by hour (UTC)."""
+    """Return the measurements of the weather station at `ORIGIN`, by hour (UTC)."""
     with (folder / "weather.csv").open(encoding="utf-8", newline="") as lines:
         return {
             row["time_hour"]: {

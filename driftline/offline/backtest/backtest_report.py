@@ -57,7 +57,7 @@ def table_lines(results: Sequence[PolicyResult]) -> list[str]:
 
 
 def change_lines(results: Sequence[PolicyResult]) -> list[str]:
-    """What driftline decided, and why."""
+    """Return a line for each decision of driftline, with its reason."""
     lines = []
     for result in results:
         if not result.name.startswith("driftline"):

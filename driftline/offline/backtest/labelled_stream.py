@@ -25,7 +25,7 @@ _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 class LabelDelay(NamedTuple):
-    """How long after its event a label arrives: a number of events, or a time."""
+    """The delay of a label after its event: a number of events, or a time."""
 
     events: int = 0
     ms: int = 0

@@ -34,7 +34,7 @@ class EffectiveBudget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rate_fix(*, from_rows: bool, timed: bool) -> str:
-    """How to give a reference its number of events a week.
+    """Return advice on giving a reference its number of events a week.
 
     ``from_rows``: the reference is built from rows now; ``timed``: these have times.
 

@@ -16,7 +16,7 @@ class Bound(NamedTuple):
     time_ms: int | None
 
     def before(self, record: Record) -> bool:
-        """Whether the bound is at a record or before it."""
+        """Whether the bound is at or before a record."""
         if self.offset is not None:
             return self.offset <= record.offset
         return self.time_ms is not None and self.time_ms <= record.timestamp_ms

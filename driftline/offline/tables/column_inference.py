@@ -126,7 +126,7 @@ def named_columns(
 
 
 def codes_note(columns: Sequence[str]) -> str:
-    """A note on columns whose numbers may be codes."""
+    """Return a note on columns whose numbers may be category codes."""
     return (
         f"read as numbers, but with few different values: {', '.join(columns)}; "
         f"if these are codes: --categorical {','.join(columns)}"
