@@ -209,6 +209,7 @@ def test_a_monitor_without_permission_for_its_group_names_it(
     assert "Traceback" not in output.stderr
 
 
+@pytest.mark.long
 def test_a_reader_without_the_trainers_group_names_it(
     kafka: PermittedKafka, harness: MonitorHarness
 ) -> None:

@@ -58,7 +58,7 @@ def command(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str
     [
         pytest.param("PLAIN", marks=pytest.mark.long),
         pytest.param("SCRAM", marks=pytest.mark.smoke),
-        "certificate",
+        pytest.param("certificate", marks=pytest.mark.long),
     ],
 )
 def test_a_monitor_reads_writes_and_goes_carefully(
@@ -157,7 +157,7 @@ def wrong(secured: SecuredKafka, what: str) -> tuple[str, Settings]:
 @pytest.mark.parametrize(
     ("what", "code", "reported"),
     [
-        ("password", 4, "uthentication failed"),
+        pytest.param("password", 4, "uthentication failed", marks=pytest.mark.long),
         pytest.param("authority", 4, "certificate", marks=pytest.mark.long),
         pytest.param("certificate of a stranger", 4, "certificate", marks=pytest.mark.long),
         ("mechanism", 2, "OAUTHBEARER is not supported"),

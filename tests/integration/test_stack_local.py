@@ -107,6 +107,7 @@ def test_acknowledged_records_survive_a_kill_of_the_broker(folder: Path) -> None
 
 
 @pytest.mark.kafka
+@pytest.mark.long
 @pytest.mark.usefixtures("kafka_from_jars")
 def test_kafka_runs_in_a_folder_of_any_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
