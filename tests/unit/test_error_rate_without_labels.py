@@ -261,7 +261,7 @@ def test_a_profile_with_an_estimate_is_read_back_and_one_without_too() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
-    [("starts", [0], "bins do not fit"), ("starts", [1, *range(2, 51)], "bins overlap")],
+    [("starts", [0], "bins do not match"), ("starts", [1, *range(2, 51)], "bins overlap")],
 )
 def test_an_impossible_estimate_is_rejected(field: str, value: object, reason: str) -> None:
     data = profile_to_data(profile())
