@@ -217,7 +217,7 @@ def test_the_committed_offset_is_never_ahead(harness: Edge) -> None:
     stop(worker)
 
 
-@pytest.mark.parametrize("policy", ["rebuild", "resume"])
+@pytest.mark.parametrize("policy", ["rebuild", pytest.param("resume", marks=pytest.mark.long)])
 def test_a_recreated_topic_is_read_from_its_first_record(harness: Edge, policy: str) -> None:
     harness.produce([b"a"] * 100 * PARTITIONS)
     worker = harness.start(**QUICK)

@@ -124,6 +124,7 @@ def test_a_monitor_a_logger_and_a_reader_need_no_more_than_the_table(
     assert monitor.wait(60) == 0
 
 
+@pytest.mark.long
 def test_a_trainer_retrains_and_a_server_swaps_with_the_permissions_of_the_table(
     kafka: PermittedKafka, tmp_path: Path
 ) -> None:
