@@ -44,6 +44,8 @@ TITLES: Final = {
 }
 PREFIX: Final = "singles"
 BATCH_PREFIX: Final = "batches"
+BATCHED_PER_SINGLE: Final = 5
+"""Events in batches are drained within a few commits otherwise, and their interval is measured."""
 PAIR_PREFIX: Final = "pair"
 
 
@@ -52,11 +54,12 @@ def compared(stack: LocalStack, n_events: int, n_rounds: int) -> dict[str, list[
     announce(stack.bootstrap_servers, workload.profile(), topic_prefix=PREFIX)
     workload.write(stack.bootstrap_servers, PREFIX, n_events)
     announce(stack.bootstrap_servers, workload.profile(), topic_prefix=BATCH_PREFIX)
-    workload.write_batches(stack.bootstrap_servers, BATCH_PREFIX, n_events)
+    n_batched = BATCHED_PER_SINGLE * n_events
+    workload.write_batches(stack.bootstrap_servers, BATCH_PREFIX, n_batched)
     place = [workload.PARTITION]
     runners: dict[str, Callable[[], Drained]] = {
         "driftline": lambda: drain_with_driftline(stack, PREFIX, place, n_events),
-        "driftline_batches": lambda: drain_with_driftline(stack, BATCH_PREFIX, place, n_events),
+        "driftline_batches": lambda: drain_with_driftline(stack, BATCH_PREFIX, place, n_batched),
     }
     for program, share in SHARES.items():
         try:
