@@ -123,7 +123,7 @@ def publish(
             version=version,
             columns=columns,
             injections=injections,
-            source=_source_of(file, version, inject or []),
+            source="" if id_ is not None else _source_of(file, version, inject or []),
             now_ms=int(clock.time() * 1_000),
             limits=settings.monitor_spec().limits,
         )

@@ -79,6 +79,11 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     outputs: dict[str, FeatureReference] = {}
     labels: tuple[str, ...] = ()
 
+    @property
+    def kinds(self) -> dict[str, FeatureKind]:
+        """The kind of each feature."""
+        return {name: reference.kind for name, reference in self.features.items()}
+
     def weights(self) -> dict[str, float]:
         """The importance of each feature relative to the most important one; 1 where unknown.
 

@@ -242,7 +242,8 @@ def test_missing_and_unknown_values_exclude_only_events_without_a_valid_value(
         record_excluded_range(rows, broken)
         record_quality_episode(rows, broken)
 
-    (found,) = excluded_ranges_of(database.rows, broken.model, lambda _version, _feature: kind)
+    kinds = {} if kind is None else {str(broken.feature): kind}
+    (found,) = excluded_ranges_of(database.rows, broken.model, lambda _version: kinds)
 
     of_kind: dict[FeatureKind | None, set[object]] = {
         "numeric": {5.0},

@@ -209,12 +209,13 @@ def has_excluded_range(rows: sqlite3.Connection, episode_id: str) -> bool:
 def excluded_ranges_of(
     rows: sqlite3.Connection,
     model: str,
-    kind_of: Callable[[str, str], FeatureKind | None] = lambda _version, _feature: None,
+    kinds_of: Callable[[str], Mapping[str, FeatureKind]] = lambda _version: {},
 ) -> list[ExcludedRange]:
     """Return the excluded time ranges of a model, with the version of the quality episode.
 
-    ``kind_of`` returns the kind of a feature of a version.  Where it is known, an episode of
-    missing or unknown values (it has no cause) excludes only events without a valid value.
+    ``kinds_of`` returns the kinds of the features of a version; it is called once for each.  Where
+    the kind is known, an episode of missing or unknown values (it has no cause) excludes only
+    events without a valid value.
     """
     found = rows.execute(
         "SELECT spans.episode_id, spans.start_ms, spans.end_ms, quality.version,"
@@ -223,10 +224,12 @@ def excluded_ranges_of(
         (model,),
     ).fetchall()
     ranges = [ExcludedRange(*row) for row in found]
+    versions = {one.version for one in ranges if one.feature and one.version}
+    kinds = {version: kinds_of(version) for version in versions}
     return [
-        one
-        if one.version is None or one.feature is None
-        else one._replace(kind=kind_of(one.version, one.feature))
+        one._replace(kind=kinds[one.version].get(one.feature))
+        if one.feature and one.version in kinds
+        else one
         for one in ranges
     ]
 

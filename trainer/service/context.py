@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from producer.routing import Topics
 from stream_monitor.reference.feature_reference import FeatureKind
+from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.shared_settings import InvalidSetting, KafkaSettings, WebSettings
 from trainer.dataset.frame import Dataset
 from trainer.dataset.range_reader import RangeReader
@@ -87,11 +88,15 @@ class TrainerContext(NamedTuple):
         except NoSuchVersion:
             return None
 
-    def kind_of(self, model: str, version: str, feature: str) -> FeatureKind | None:
-        """Return the kind of a feature in the reference of a version; ``None`` if unknown."""
+    def profile(self, model: str, version: str) -> ReferenceProfile | None:
+        """Return the reference profile of a version; ``None`` if it is not stored."""
         manifest = self.manifest(model, version)
-        reference = None if manifest is None else manifest.reference().features.get(feature)
-        return None if reference is None else reference.kind
+        return None if manifest is None else manifest.reference()
+
+    def kinds_of(self, model: str, version: str) -> Mapping[str, FeatureKind]:
+        """Return the kinds of a version's features; empty if it is not stored."""
+        profile = self.profile(model, version)
+        return {} if profile is None else profile.kinds
 
     def publish(self, manifests: Iterable[Manifest]) -> None:
         """Publish versions to MLflow, if it is set, before other processes are to load them.

@@ -20,8 +20,7 @@ def trained_rows(manifest: Manifest) -> dict[str, Any]:
 
 def champions_profile(job: Job, context: TrainerContext) -> ReferenceProfile | None:
     """Return the champion's reference profile; ``None`` if it is not in the registry."""
-    manifest = context.manifest(job.model, job.champion)
-    return None if manifest is None else manifest.reference()
+    return context.profile(job.model, job.champion)
 
 
 def factory_of(job: Job, context: TrainerContext) -> str:

@@ -23,7 +23,6 @@ from producer.events import CE_TYPE_OF, InferenceEvent, Label, ModelUpdate, Pred
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
-from stream_monitor.reference.feature_reference import FeatureKind
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
 from stream_monitor.windows.window_spec import WindowSpec
 from trainer.evaluation.gate import check_refit, compare
@@ -194,14 +193,12 @@ class Driftline:
     def _newest(self) -> str:
         return next(reversed(self.stored))
 
-    def _kind_of(self, version: str, feature: str) -> FeatureKind | None:
-        reference = self.stored[version].profile.features.get(feature)
-        return None if reference is None else reference.kind
-
     def _usable_rows(self, end: int) -> Ints:
         """The rows with a known label outside of excluded time ranges."""
         known = self._stream.known_rows(end)
-        excluded = excluded_ranges_of(self._database.rows, MODEL, self._kind_of)
+        excluded = excluded_ranges_of(
+            self._database.rows, MODEL, lambda version: self.stored[version].profile.kinds
+        )
         if not excluded:
             return known
         times, values = self._stream.times_ms, self._stream.values
