@@ -103,8 +103,9 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     the number of alerts of the episode that a snooze or a cooldown has suppressed so far.
     ``segment`` (``origin=EWR``) is the part of the traffic that drifts; ``None`` is all traffic.
     For a feature correlation (``relation/a~b``) ``before`` and ``after`` are rank correlations, and
-    ``feature`` is null.  ``drill`` marks alerts of a synthetic model (`producer.synthetic`), whose
-    drift was injected to measure the detection delay.
+    ``feature`` is null.  For ``odd_values`` ``after`` is the unknown value that repeats, if one
+    does.  ``drill`` marks alerts of a synthetic model (`producer.synthetic`), whose drift was
+    injected to measure the detection delay.
 
     ``estimated_before`` and ``estimated_after`` are error rates estimated without labels, from the
     predictions of the reference and of the same fresh events.  ``importance`` is the weight of a

@@ -89,7 +89,7 @@ def preview_retrain(context: TrainerContext, model: str) -> dict[str, Any]:
             ) from error
         running = [j.state for j in active_jobs(database.rows) if j.model == model]
         inputs = StepInputs(
-            excluded_ranges_of(database.rows, model, partial(context.kinds_of, model)),
+            excluded_ranges_of(database.rows, model, partial(context.features_of, model)),
             [],
             excluded_sources_of(database.rows, model),
         )

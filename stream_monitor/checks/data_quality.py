@@ -204,6 +204,7 @@ class DataQualityRules:
             *at,
             cause=change.message,
             severity=severity,
+            value=change.value,
         )
 
     def end(self, name: RuleName, phase: Phase, offset: int, time_ms: int) -> PhaseDecision | None:

@@ -64,7 +64,8 @@ class OutOfRangeChange(NamedTuple):
     ``message`` names them.  Of the ``n_events`` since the first of them ``n_odd`` are odd.  They
     are ``near`` if a population that drifts may have them: the range is not declared, most lie no
     farther outside than the range is wide, and none repeats; or repeated ones are rare, lie next to
-    the range, and usual values repeat as well.
+    the range, and usual values repeat as well.  ``value`` is the unknown value that repeats, if one
+    does.
     """
 
     seen: int
@@ -75,6 +76,7 @@ class OutOfRangeChange(NamedTuple):
     up: bool
     near: bool = False
     continues: bool = False
+    value: float | None = None
 
 
 def repeated(values: Sequence[float]) -> list[float]:
@@ -258,6 +260,7 @@ class OutOfRangeRule:
             up,
             near,
             continues,
+            self.state.flagged,
         )
 
     def _near(self, values: list[float]) -> bool:

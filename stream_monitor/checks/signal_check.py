@@ -68,7 +68,9 @@ class SignalCheck(Check[Observed]):
     def _finding(self, check: CheckName, decision: PhaseDecision) -> Finding:
         signal = self.signal
         reference = signal.reference
-        after = None if check in ("validity", "range") else _mean_after(reference, decision)
+        after = decision.value if check == "range" else None
+        if check not in ("validity", "range"):
+            after = _mean_after(reference, decision)
         severity = decision.severity or "low"
         if check == "concept" and after is not None:
             severity = loss_severity(reference.mean or 0.0, after)

@@ -31,7 +31,8 @@ class PhaseDecision(NamedTuple):
     them by distance bin, ``expected_total`` is the sum of the expected losses, and ``slots`` counts
     them by slot of the calendar, if the reference has one.  ``since`` is the offset after which
     they were counted.  ``progress`` of an "ongoing" phase is the recovery progress: 0 events
-    withdraw an earlier report.  ``repeats``: see `RepeatingEpisodeTracker`.
+    withdraw an earlier report.  ``repeats``: see `RepeatingEpisodeTracker`.  ``value`` is an
+    unknown value that repeats.
     """
 
     phase: Phase
@@ -50,3 +51,4 @@ class PhaseDecision(NamedTuple):
     progress: RecoveryProgress | None = None
     since: int = -1
     slots: tuple[int, ...] = ()
+    value: float | None = None

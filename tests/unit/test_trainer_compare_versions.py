@@ -18,8 +18,16 @@ from trainer.jobs.comparisons import Position, find_comparison
 from trainer.jobs.database import Database
 from trainer.jobs.deferred_alerts import deferred_alerts
 from trainer.jobs.job import Job
-from trainer.jobs.job_store import active_jobs, add_job, history_of, jobs_of, transition
+from trainer.jobs.job_store import (
+    active_jobs,
+    add_job,
+    history_of,
+    jobs_of,
+    record_excluded_range,
+    transition,
+)
 from trainer.jobs.outbox import unsent_records
+from trainer.jobs.quality_episodes import record_quality_episode
 from trainer.policy.retrain_policy import DAY_MS
 from trainer.registry.manifest import Manifest
 from trainer.service.alert_consumer import handle_alert, reconsider
@@ -170,11 +178,22 @@ def test_the_test_begins_again_when_a_person_promotes(follower: Follower) -> Non
 
 def test_events_of_broken_data_and_of_a_missing_champion_prove_nothing(follower: Follower) -> None:
     with follower.database.transaction() as rows:
-        rows.execute("INSERT INTO spans VALUES ('q', 'm', ?, NULL)", (NOW_MS,))
+        record_excluded_range(
+            rows, alert(episode_id="q", onset_ms=NOW_MS, cause="unit_change", severity="high")
+        )
 
     assert follower.record(500).jobs == ()
     follower.now_ms -= HOUR_MS
     assert follower.record(500, losses={"1": [0.1] * 500}).n_compared == 0
+    assert len(follower.record(500).jobs) == 1
+
+
+def test_events_count_where_only_some_values_of_a_feature_are_broken(follower: Follower) -> None:
+    odd = alert(episode_id="q", kind="quality", onset_ms=NOW_MS, cause="odd_values")
+    with follower.database.transaction() as rows:
+        record_excluded_range(rows, odd)
+        record_quality_episode(rows, odd)
+
     assert len(follower.record(500).jobs) == 1
 
 

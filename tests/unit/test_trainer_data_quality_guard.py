@@ -6,14 +6,18 @@ import math
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
+import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_monitor.contracts import Phase
-from stream_monitor.reference.feature_reference import FeatureKind
+from stream_monitor.reference.bounds import ValueBounds
+from stream_monitor.reference.feature_reference import FeatureReference
+from stream_monitor.reference.fit import fit_feature
 from tests.builders import alert
 from tests.hypothesis_profiles import examples
 from tests.unit.trainer_alerts import (
@@ -232,24 +236,44 @@ def test_an_episode_is_open_from_any_word_of_it_to_its_end_in_any_order_with_any
     assert {one.episode_id for one in found if one.end_ms is not None} == over
 
 
-@pytest.mark.parametrize("cause", [None, "constant"])
-@pytest.mark.parametrize("kind", [None, "numeric", "categorical"])
-def test_missing_and_unknown_values_exclude_only_events_without_a_valid_value(
-    database: Database, cause: str | None, kind: FeatureKind | None
+WITHOUT_BOUNDS: Final = msgspec.structs.replace(fit_feature("temp", np.arange(500.0)), bounds=None)
+TEMPERATURES: Final = msgspec.structs.replace(
+    WITHOUT_BOUNDS, bounds=ValueBounds(low=-20.0, high=120.0)
+)
+NAMES: Final = fit_feature("temp", ["warm", "cold"] * 500)
+
+
+@pytest.mark.parametrize(
+    ("cause", "repeated", "reference", "valid"),
+    [
+        (None, None, None, []),
+        (None, None, TEMPERATURES, [5.0, 7, 999.0]),
+        (None, None, NAMES, ["a new name", 5.0, 7, 999.0]),
+        ("odd_values", None, None, []),
+        ("odd_values", None, WITHOUT_BOUNDS, []),
+        ("odd_values", None, TEMPERATURES, [5.0, 7]),
+        ("odd_values", 5.0, TEMPERATURES, [7]),
+        ("odd_values", -999.0, TEMPERATURES, [5.0, 7]),
+        ("constant", None, TEMPERATURES, []),
+        ("unit_change", None, TEMPERATURES, []),
+    ],
+)
+def test_only_events_without_a_valid_value_are_excluded_where_the_other_values_are_as_before(
+    database: Database,
+    cause: str | None,
+    repeated: float | None,
+    reference: FeatureReference | None,
+    valid: list[object],
 ) -> None:
-    broken = alert(**MISSING | {"severity": "high", "cause": cause})
+    broken = alert(**MISSING | {"severity": "high", "cause": cause, "after": repeated})
     with database.transaction() as rows:
         record_excluded_range(rows, broken)
         record_quality_episode(rows, broken)
 
-    kinds = {} if kind is None else {str(broken.feature): kind}
-    (found,) = excluded_ranges_of(database.rows, broken.model, lambda _version: kinds)
+    references = {} if reference is None else {"temp": reference}
+    (found,) = excluded_ranges_of(database.rows, broken.model, lambda _version: references)
 
-    of_kind: dict[FeatureKind | None, set[object]] = {
-        "numeric": {5.0},
-        "categorical": {5.0, "a new name"},
-    }
-    valid = of_kind.get(kind, set()) if cause is None else set()
-    for value in ("a new name", 5.0, None, math.nan, -math.inf):
-        covered = found.covers(broken.onset_ms, broken.version, {str(broken.feature): value})
+    for value in ("a new name", 5.0, 7, 999.0, None, math.nan, -math.inf):
+        covered = found.covers(broken.onset_ms, broken.version, {"temp": value})
         assert covered == (value not in valid), value
+    assert found.covers(broken.onset_ms, broken.version)

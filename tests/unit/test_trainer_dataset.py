@@ -17,10 +17,11 @@ from trainer.dataset.frame import (
     split_holdout,
     with_history,
 )
-from trainer.policy.excluded_ranges import ExcludedRange
+from trainer.policy.excluded_ranges import ExcludedRange, ValidValues
 from trainer.policy.offset_ranges import OffsetRange
 
 NUMBERS = st.integers(0, 60)
+NAMES = ValidValues(names=True)
 
 
 def event(number: int, *, model: str = "m", prediction: Prediction = 0.5) -> InferenceEvent:
@@ -129,7 +130,7 @@ def test_events_of_an_excluded_time_range_do_not_train() -> None:
 def test_only_events_without_a_valid_value_are_excluded_where_values_are_missing() -> None:
     """Events of odd numbers have no carrier."""
     records = [kind(n) for n in range(6) for kind in (event, label)]
-    excluded_ranges = [ExcludedRange("broken", 2_000, None, None, "carrier", "categorical")]
+    excluded_ranges = [ExcludedRange("broken", 2_000, None, None, "carrier", NAMES)]
 
     collector, ids = collected(records, excluded_ranges=excluded_ranges)
 

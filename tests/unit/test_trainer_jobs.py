@@ -207,5 +207,5 @@ def test_the_file_is_found_again_and_another_format_is_rejected(tmp_path: Path) 
         assert active_jobs(second.rows) == [job()]
         second.rows.execute("PRAGMA user_version = 99")
 
-    with pytest.raises(ValueError, match="has format 99; this driftline knows 6 and older"):
+    with pytest.raises(ValueError, match="has format 99; this driftline knows 7 and older"):
         Database(tmp_path)

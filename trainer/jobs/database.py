@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 DATABASE_FILE: Final = "trainer.sqlite"
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 BUSY_S: Final = 30.0
 
 _SCHEMA: Final = """
@@ -119,6 +119,7 @@ CREATE TABLE label_positions (
     PRIMARY KEY (model, partition)
 ) STRICT
 """,
+    7: "ALTER TABLE spans ADD COLUMN repeated_value REAL",
 }
 """The statements that migrate to each later format from the one before it."""
 

@@ -9,11 +9,17 @@ from typing import Any, Final
 import msgspec
 
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.reference.feature_reference import FeatureKind
+from stream_monitor.reference.feature_reference import FeatureReference
 from trainer.jobs.champions import champion_of
 from trainer.jobs.job import REREAD_AFTER_RESTART, Job, JobData, State, may_follow
 from trainer.policy.decide import DEFERRABLE, History
-from trainer.policy.excluded_ranges import ExcludedRange, excluded_range_of
+from trainer.policy.excluded_ranges import (
+    ODD_VALUES,
+    PARTIAL_CAUSES,
+    ExcludedRange,
+    excluded_range_of,
+    valid_values,
+)
 from trainer.policy.excluded_sources import ExcludedSource, first_exclusions
 from trainer.policy.retrain_policy import DAY_MS
 
@@ -194,9 +200,16 @@ def record_excluded_range(rows: sqlite3.Connection, alert: DriftAlert) -> None:
     """Record the excluded time range of an alert; a recorded end stays."""
     excluded_range = excluded_range_of(alert)
     rows.execute(
-        "INSERT INTO spans (episode_id, model, start_ms, end_ms) VALUES (?, ?, ?, ?)"
+        "INSERT INTO spans (episode_id, model, start_ms, end_ms, repeated_value)"
+        " VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (episode_id) DO UPDATE SET end_ms = coalesce(end_ms, excluded.end_ms)",
-        (excluded_range.episode_id, alert.model, excluded_range.start_ms, excluded_range.end_ms),
+        (
+            excluded_range.episode_id,
+            alert.model,
+            excluded_range.start_ms,
+            excluded_range.end_ms,
+            alert.after if alert.cause == ODD_VALUES else None,
+        ),
     )
 
 
@@ -209,29 +222,32 @@ def has_excluded_range(rows: sqlite3.Connection, episode_id: str) -> bool:
 def excluded_ranges_of(
     rows: sqlite3.Connection,
     model: str,
-    kinds_of: Callable[[str], Mapping[str, FeatureKind]] = lambda _version: {},
+    features_of: Callable[[str], Mapping[str, FeatureReference]] = lambda _version: {},
 ) -> list[ExcludedRange]:
     """Return the excluded time ranges of a model, with the version of the quality episode.
 
-    ``kinds_of`` returns the kinds of the features of a version; it is called once for each.  Where
-    the kind is known, an episode of missing or unknown values (it has no cause) excludes only
-    events without a valid value.
+    ``features_of`` returns the references of the features of a version; it is called once for each.
+    Where the reference is known, an episode of missing or unknown values (it has no cause) or of
+    odd values excludes only events without a valid value.
     """
     found = rows.execute(
-        "SELECT spans.episode_id, spans.start_ms, spans.end_ms, quality.version,"
-        " CASE WHEN quality.cause = '' THEN quality.feature END FROM spans"
+        "SELECT spans.episode_id, spans.start_ms, spans.end_ms, spans.repeated_value,"
+        " quality.version, quality.feature, quality.cause FROM spans"
         " LEFT JOIN quality USING (episode_id) WHERE spans.model = ? ORDER BY spans.start_ms",
         (model,),
     ).fetchall()
-    ranges = [ExcludedRange(*row) for row in found]
-    versions = {one.version for one in ranges if one.feature and one.version}
-    kinds = {version: kinds_of(version) for version in versions}
-    return [
-        one._replace(kind=kinds[one.version].get(one.feature))
-        if one.feature and one.version in kinds
-        else one
-        for one in ranges
-    ]
+    references: dict[str, Mapping[str, FeatureReference]] = {}
+    ranges: list[ExcludedRange] = []
+    for episode_id, start_ms, end_ms, repeated_value, version, feature, cause in found:
+        one = ExcludedRange(episode_id, start_ms, end_ms, version)
+        if cause in PARTIAL_CAUSES:
+            if version not in references:
+                references[version] = features_of(version)
+            reference = references[version].get(feature)
+            valid = None if reference is None else valid_values(reference, cause, repeated_value)
+            one = one._replace(feature=feature, valid=valid)
+        ranges.append(one)
+    return ranges
 
 
 def positions(rows: sqlite3.Connection, topic: str) -> dict[int, int]:

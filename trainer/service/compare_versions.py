@@ -107,12 +107,13 @@ def _compare(
 ) -> list[Job]:
     """Give the events to the swap test, block by block; request a swap if it finds one.
 
-    Events of excluded time ranges do not count.  The events after a swap do not count either.  In
-    mode ``pool`` there is no swap; the weights of the pool are renewed.
+    Events of excluded time ranges do not count, unless only some values were broken: then the
+    versions are compared on what is served.  The events after a swap do not count either.  In mode
+    ``pool`` there is no swap; the weights of the pool are renewed.
     """
     if champion.version not in scored.losses:
         return []
-    excluded = excluded_ranges_of(rows, scored.model)
+    excluded = [one for one in excluded_ranges_of(rows, scored.model) if one.feature is None]
     events = zip(scored.times_ms, scored.versions, strict=True)
     ignored = np.array([is_excluded(*event, excluded) for event in events])
     losses = {

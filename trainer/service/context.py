@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from producer.routing import Topics
-from stream_monitor.reference.feature_reference import FeatureKind
+from stream_monitor.reference.feature_reference import FeatureReference
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.shared_settings import InvalidSetting, KafkaSettings, WebSettings
 from trainer.dataset.frame import Dataset
@@ -93,10 +93,10 @@ class TrainerContext(NamedTuple):
         manifest = self.manifest(model, version)
         return None if manifest is None else manifest.reference()
 
-    def kinds_of(self, model: str, version: str) -> Mapping[str, FeatureKind]:
-        """Return the kinds of a version's features; empty if it is not stored."""
+    def features_of(self, model: str, version: str) -> Mapping[str, FeatureReference]:
+        """Return the references of a version's features; empty if it is not stored."""
         profile = self.profile(model, version)
-        return {} if profile is None else profile.kinds
+        return {} if profile is None else profile.features
 
     def publish(self, manifests: Iterable[Manifest]) -> None:
         """Publish versions to MLflow, if it is set, before other processes are to load them.

@@ -311,7 +311,7 @@ class Trainer:
         def inputs(job: Job) -> StepInputs:
             stored = [manifest.version for manifest in self._context.registry.versions(job.model)]
             return StepInputs(
-                excluded_ranges_of(rows, job.model, partial(self._context.kinds_of, job.model)),
+                excluded_ranges_of(rows, job.model, partial(self._context.features_of, job.model)),
                 [*used_version_names(rows, job.model), *stored],
                 excluded_sources_of(rows, job.model),
             )

@@ -85,7 +85,10 @@ class Driftline:
         first = self._store(FIRST_VERSION, rows, TrainingWindow("all"))
         self.fits = 0
         self.stored: dict[str, StoredVersion] = {FIRST_VERSION: first}
+        self._references = {FIRST_VERSION: first.profile.features}
         self._champion, self._served_from = FIRST_VERSION, 0
+        self._served_by = [""] * len(stream)
+        """The version that served each row; none served the training rows."""
         self._vote = VersionVote(VoteState(champion=FIRST_VERSION, weights={FIRST_VERSION: 1.0}))
         self._members: dict[str, FittedVersion] = {}
         self._grown: dict[str, int] = {}
@@ -135,6 +138,7 @@ class Driftline:
         first = self._offset
         predicted = self.predict(start, end)
         self._guards.record_served(start, predicted)
+        self._served_by[start:end] = [self._champion] * (end - start)
         appended_ms = int(stream.times_ms[end - 1])
         order = self._label_order
         for row in range(start, end):
@@ -197,7 +201,7 @@ class Driftline:
         """The rows with a known label outside of excluded time ranges."""
         known = self._stream.known_rows(end)
         excluded = excluded_ranges_of(
-            self._database.rows, MODEL, lambda version: self.stored[version].profile.kinds
+            self._database.rows, MODEL, lambda version: self._references[version]
         )
         if not excluded:
             return known
@@ -206,7 +210,7 @@ class Driftline:
         kept = [
             not is_excluded(
                 int(times[row]),
-                self._champion,
+                self._served_by[row],
                 excluded,
                 {name: values[name][row] for name in partial},
             )
@@ -253,6 +257,7 @@ class Driftline:
         golden = self._guards.on_golden_set(champion.estimator, version.fitted.estimator)
         decision = refit or (golden if decision.promote and golden is not None else decision)
         self.stored[name] = version
+        self._references[name] = version.profile.features
         self._limit_versions()
         cause = (
             "more labelled events"
@@ -353,12 +358,17 @@ class Driftline:
         self._is_scored[fresh] = True
         self._unscored += fresh.tolist()
         size = self._context.swap.block_events
+        excluded = [
+            one for one in excluded_ranges_of(self._database.rows, MODEL) if one.feature is None
+        ]
         while len(self._unscored) >= size:
             block, self._unscored = np.array(self._unscored[:size]), self._unscored[size:]
+            events = ((int(self._stream.times_ms[row]), self._served_by[row]) for row in block)
+            ignored = np.array([is_excluded(*event, excluded) for event in events])
             by_version: dict[str, Floats] = {}
             for name, version in self.stored.items():
                 by_version[name] = self._losses_of(version.fitted, block)
-                by_version[name][block < version.fitted.trained_until] = np.nan
+                by_version[name][(block < version.fitted.trained_until) | ignored] = np.nan
             swap = self._test.observe(by_version, self._scale())
             if swap is not None and self._context.swap.enabled and not self._pool:
                 self.swaps += 1
