@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -32,6 +33,7 @@ from driftline.stack.temporary_folder import temporary_folder
 from driftline.stack.valkey import Valkey
 from producer.kafka_client import is_reachable
 from tests import hypothesis_profiles  # noqa: F401 - loads the profile
+from tests.file_selection import can_hold_selected
 
 if TYPE_CHECKING:
     from tests.integration.monitor_harness import MonitorHarness
@@ -164,6 +166,14 @@ def mlflow() -> Iterator[MlflowServer]:
 
     with mlflow_server() as server:
         yield server
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Skip the import of a test file of which the marker expression selects no test."""
+    if not collection_path.match("test_*.py"):
+        return None
+    expression: str = config.getoption("markexpr")
+    return None if can_hold_selected(collection_path.read_text("utf-8"), expression) else True
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -11,9 +11,10 @@ from typing import Final
 
 import pytest
 
+from tests.file_selection import MARKERS, can_hold_selected
+
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
-MARKERS = ("kafka", "smoke", "slow", "long")
 REPRESENTATIVES: Final = {
     "a monitor on real Kafka and Redis is killed": "tests/integration/test_monitor_kill.py::",
     "an alert leads to a promotion": "tests/integration/test_trainer_loop.py::",
@@ -47,6 +48,35 @@ def test_make_test_all_runs_all_parts_and_ci_all_but_the_long_one() -> None:
     assert [line for line in commands if line.startswith("make test")] == [
         "make test",
         "make test-rest",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expression", "expected"),
+    [
+        ("def test_this(): ...", "not kafka and not slow", True),
+        ("def test_this(): ...", "kafka and not smoke", False),
+        ("@pytest.mark.kafka", "not kafka and not slow", True),
+        ("@pytest.mark.kafka", "kafka and smoke", False),
+        ("marks=[pytest.mark.kafka, pytest.mark.smoke]", "kafka and smoke", True),
+        ("pytestmark = pytest.mark.kafka", "not kafka and not slow", False),
+        ("pytestmark = [\n    pytest.mark.slow,\n]", "not kafka and not slow", False),
+        ("def test_this(): ...", "kafka and integration", True),
+        ("def test_this(): ...", "", True),
+    ],
+)
+def test_a_file_is_imported_only_if_one_of_its_tests_can_be_selected(
+    text: str, expression: str, *, expected: bool
+) -> None:
+    assert can_hold_selected(text, expression) is expected
+
+
+def test_each_file_names_the_markers_of_its_tests() -> None:
+    """A marker from another module would be overlooked when files are selected."""
+    elsewhere = re.compile(r"import .*\bpytestmark|getattr\(pytest\.mark|from pytest import .*mark")
+    files = (ROOT / "tests").rglob("*.py")
+    assert [path.name for path in files if elsewhere.search(path.read_text("utf-8"))] == [
+        Path(__file__).name
     ]
 
 
