@@ -45,6 +45,11 @@ READY_S: Final = 120
 APACHE_ONLY: Final = os.environ.get("DRIFTLINE_REQUIRE_APACHE_KAFKA") == "1"
 BROKER: Final = pytest.StashKey[str]()
 
+QUICK_JAVA: Final = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1"}
+"""No test lives so long that the optimizing compiler pays: a start takes two thirds of the time."""
+for _name, _value in QUICK_JAVA.items():
+    os.environ.setdefault(_name, _value)
+
 
 def _docker_has_kafka() -> bool:
     """Whether an engine answers that has the image, or gets it soon enough."""
@@ -90,6 +95,8 @@ def _in_docker() -> Iterator[str]:
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     }.items():
         container.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
+    for name, value in QUICK_JAVA.items():
+        container.with_env(name, value)
     with container:
         deadline = time.monotonic() + READY_S
         while not is_reachable({"bootstrap.servers": servers}, 1.0):
