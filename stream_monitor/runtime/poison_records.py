@@ -303,7 +303,7 @@ class GuardedFetch:
         *,
         on_read_failure: Callable[[ReadFailure], Awaitable[None]],
         reposition: Callable[[OwnedPartition], Awaitable[None]],
-        pause_s: float = PAUSE_S,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._partitions = partitions
         self._reader = reader
@@ -311,7 +311,7 @@ class GuardedFetch:
         self._committer = committer
         self._on_read_failure = on_read_failure
         self._reposition = reposition
-        self._pause_s = pause_s
+        self._clock_s = clock_s
         self._not_before_s: dict[int, float] = {}
         self._ends: dict[int, int] = {}
         self._unreadable: Counter[tuple[int, int]] = Counter()
@@ -340,7 +340,7 @@ class GuardedFetch:
         return [owned for owned in self._partitions if owned.position < owned.single_batch_until]
 
     def _may_read(self, owned: OwnedPartition) -> bool:
-        return time.monotonic() >= self._not_before_s.get(owned.partition, 0.0)
+        return self._clock_s() >= self._not_before_s.get(owned.partition, 0.0)
 
     async def _step(self, owned: OwnedPartition) -> None:
         """Fetch and process one batch of a partition."""
@@ -349,7 +349,7 @@ class GuardedFetch:
         if owned.is_lost() or position != (owned.fetch_generation, owned.position):
             return
         if isinstance(found, ReadFailure):
-            self._not_before_s[owned.partition] = time.monotonic() + self._pause_s
+            self._not_before_s[owned.partition] = self._clock_s() + PAUSE_S
             await self._on_read_failure(found)
             return
         if found is None:  # the end: a crash before came from no later record

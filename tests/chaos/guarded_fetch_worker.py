@@ -188,7 +188,7 @@ class GuardedFetchWorker:
     def __init__(
         self, store: InMemoryStateStore, log: Log, member: str, *, folds: Any = None, **limits: int
     ) -> None:
-        self.store, self.log = store, log
+        self.store, self.log, self.now_s = store, log, 0.0
         self.partitions = OwnedPartitions()
         self.dead_letters, self.reader = _Publisher(), _Elsewhere()
         metrics = Metrics()
@@ -240,7 +240,7 @@ class GuardedFetchWorker:
             on_read_failure=lambda failure: handle_read_failure(
                 failure, self.processor, self.ownership
             ),
-            pause_s=0.01,
+            clock_s=lambda: self.now_s,
         )
 
     async def fetch(self, partition: int, position: FetchPosition) -> Answer:
