@@ -28,9 +28,6 @@ def monitor(
     Exit codes: 0 stopped by a signal, 1 failed (start it again), 2 invalid setting, 4 Kafka or
     Redis unreachable.
     """
-    from stream_monitor.runtime.river_import import import_detectors  # noqa: PLC0415 - light imports
-
-    import_detectors()
     page: dict[str, Any] = {}
     if web_port is not None:
         page["port"] = web_port

@@ -11,10 +11,9 @@ from functools import reduce
 from operator import add, length_hint
 from typing import Any
 
-from river import drift
-
 from stream_monitor.detectors.adwin_state import AdwinState, bucket_totals, build, check, dump, new
 from stream_monitor.detectors.detection import DetectorAlarm
+from stream_monitor.detectors.river_adwin import ADWIN
 from stream_monitor.errors import CorruptState
 
 
@@ -29,7 +28,7 @@ class Adwin:
     def __init__(self, state: AdwinState, delta: float) -> None:
         """Continue from a valid state."""
         self._state, self._delta = state, delta
-        self._adwin: drift.ADWIN | None = None
+        self._adwin: ADWIN | None = None
 
     @classmethod
     def primed(cls, reference: AdwinState | None, delta: float, clock: int) -> Adwin:

@@ -24,8 +24,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
-from river import drift
 
+from stream_monitor.detectors.river_adwin import ADWIN
 from stream_monitor.errors import CorruptState
 from stream_monitor.statistics.fixed_point import Floats, Ints
 
@@ -63,7 +63,7 @@ class AdwinState(msgspec.Struct, frozen=True, array_like=True):
     buckets: bytes
 
 
-def dump(adwin: drift.ADWIN) -> AdwinState:
+def dump(adwin: ADWIN) -> AdwinState:
     """Read the state of ``adwin``.  Raises CorruptState where River's layout has changed."""
     blob: bytes = adwin._helper.__getstate__()  # noqa: SLF001 - River has no other way to its state
     try:
@@ -99,7 +99,7 @@ def dump(adwin: drift.ADWIN) -> AdwinState:
     )
 
 
-def build(state: AdwinState, delta: float) -> drift.ADWIN:
+def build(state: AdwinState, delta: float) -> ADWIN:
     """An ADWIN that continues from a state that `check` accepts, with sensitivity ``delta``."""
     if not 0 < delta < 1:
         raise CorruptState(f"ADWIN's delta is {delta}, not between 0 and 1")
@@ -132,9 +132,9 @@ def adwin_clock(block: int) -> int:
     return max(1, 32 // block)
 
 
-def new(delta: float, clock: int) -> drift.ADWIN:
+def new(delta: float, clock: int) -> ADWIN:
     """Return an empty ADWIN."""
-    return drift.ADWIN(  # type: ignore[no-untyped-call]
+    return ADWIN(  # type: ignore[no-untyped-call]
         delta=delta,
         clock=clock,
         max_buckets=MAX_BUCKETS,

@@ -7,12 +7,12 @@ import re
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
-from river.drift import ADWIN
 
 from driftline.offline.backtest.fitted_versions import FittedVersion, FittedVersions
 from driftline.offline.backtest.labelled_stream import Ints
 from driftline.offline.tables.source_error import SourceError
 from producer.events import Prediction
+from stream_monitor.detectors.river_adwin import ADWIN
 
 MIN_FIT_ROWS: Final = 200
 ADWIN_WINDOW_ROWS: Final = 2_500
