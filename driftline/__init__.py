@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from driftline import report
+    from driftline.offline.frame_init import init
     from driftline.topics.drift_alerts import DriftAlerts
     from producer.events import InferenceEvent, Label, ModelUpdate
     from producer.logger import InferenceLogger
@@ -27,6 +28,7 @@ __all__ = [
     "ModelUpdate",
     "__version__",
     "announce",
+    "init",
     "profile_from_frame",
     "report",
 ]
@@ -39,6 +41,7 @@ _MODULE_OF: Final = {
     "DriftAlert": "stream_monitor.contracts",
     "DriftAlerts": "driftline.topics.drift_alerts",
     "announce": "trainer.service.announce",
+    "init": "driftline.offline.frame_init",
     "profile_from_frame": "stream_monitor.reference.frame",
 }
 

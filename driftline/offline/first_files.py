@@ -1,13 +1,20 @@
-"""The files that ``driftline init`` writes: settings, and a program that logs.  Pure."""
+"""The files that ``driftline init`` writes: settings, a reference, and a program that logs."""
 
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
 from pprint import pformat
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from driftline.offline.tables.convert import plain_of, values_of
-from stream_monitor.reference.profile import ReferenceProfile
+from producer.names import file_name
+from stream_monitor.episodes.formatting import format_count
+from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,3 +81,79 @@ def snippet(profile: ReferenceProfile, frame: pd.DataFrame, layout: Layout) -> s
         lines += ["", "# When the outcome is known:", f"log.label(id=event_id, label={label!r})"]
     lines += ["", "log.close()", 'print("logged", event_id)', ""]
     return "\n".join(lines)
+
+
+def columns_as_options(
+    *,
+    prediction: str | None,
+    label: str | None,
+    time: str | None,
+    time_format: str | None = None,
+    ignore: Sequence[str] = (),
+) -> list[str]:
+    """The options with which `driftline publish` reads a file of the same columns."""
+    found: list[str] = []
+    for name, value in (
+        ("--prediction", prediction),
+        ("--label", label),
+        ("--time", time),
+        ("--time-format", time_format),
+        *(("--ignore", column) for column in ignore),
+    ):
+        found += [] if value is None else [name, value]
+    return found
+
+
+class FirstFiles:
+    """The files of a model that is to be watched, and what to do with them; ``contents`` by name.
+
+    Args:
+        profile: the reference of the model.
+        frame: the training rows.
+        layout: the role of each of their columns.
+        options: the options of `driftline publish` for a file of the same columns.
+    """
+
+    SETTINGS: Final = "driftline.toml"
+    PROGRAM: Final = "log_predictions.py"
+
+    def __init__(
+        self, profile: ReferenceProfile, frame: pd.DataFrame, layout: Layout, options: Sequence[str]
+    ) -> None:
+        self.profile, self._n_rows, self._options = profile, len(frame), options
+        self.reference = f"{file_name(f'{profile.model}-{profile.version}')}.profile.json"
+        self.contents = {
+            self.SETTINGS: settings_file(profile).encode(),
+            self.reference: msgspec.json.encode(profile_to_data(profile)),
+            self.PROGRAM: snippet(profile, frame, layout).encode(),
+        }
+
+    def write(self, folder: Path, *, force: bool) -> None:
+        """Write all files, or none of them.
+
+        Raises:
+            FileExistsError: a file exists already, and ``force`` is false; the text names it.
+        """
+        present = [name for name in self.contents if (folder / name).exists()]
+        if present and not force:
+            raise FileExistsError(f"files of an earlier run exist: {', '.join(present)}")
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in self.contents.items():
+            (folder / name).write_bytes(content)
+
+    def described(self, folder: Path) -> list[str]:
+        """What was written, and the next commands, as lines of text."""
+        named = ["--model", self.profile.model, "--version", self.profile.version, *self._options]
+        features = format_count(len(self.profile.features), "feature")
+        return [
+            f"{folder / self.SETTINGS}: settings of driftline on this machine",
+            f"{folder / self.reference}: what is normal, from {self._n_rows:,} rows: {features}",
+            f"{folder / self.PROGRAM}: a program that logs one prediction",
+            "",
+            "Next, in that folder:",
+            "  driftline up                                # Kafka, Redis, monitor, dashboard",
+            "and in a second terminal, after the `export` lines that it prints:",
+            f"  driftline profile send {shlex.quote(self.reference)}",
+            f"  python {self.PROGRAM}",
+            f"  driftline publish DATA {shlex.join(named)}   # or a file of events",
+        ]

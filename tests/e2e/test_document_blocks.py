@@ -57,6 +57,8 @@ _UP: Final = "tests/e2e/test_up.py"
 _DOCTOR: Final = "tests/integration/test_doctor_faults.py"
 _BROWSER: Final = "tests/e2e/test_dashboard_browser.py"
 _PERMISSIONS: Final = "tests/integration/test_kafka_permissions.py"
+IN_NOTEBOOK: Final = ("import driftline", "from driftline import init")
+"""Blocks that run here with frames, by their first line."""
 ELSEWHERE: Final[dict[str, By]] = {
     "make demo": By("tests/e2e/test_demo.py", '"demo"'),
     "driftline up": By(_UP, '"up"'),
@@ -155,7 +157,7 @@ UNITS: Final = {
 
 def is_known(unit: Unit) -> bool:
     is_checked = unit.language in ("toml", "json") or unit.name.startswith("pip install ")
-    is_run_here = unit.name in ON_FILES or unit.name == "import driftline"
+    is_run_here = unit.name in ON_FILES or unit.name in IN_NOTEBOOK
     return is_checked or is_run_here or unit.name in ELSEWHERE or unit.name in NOT_RUN
 
 
@@ -251,3 +253,16 @@ def test_the_report_of_two_frames_is_shown_in_a_notebook(
     exec(UNITS["python", "import driftline"].text, names)  # noqa: S102 - our own document
     assert "srcdoc" in names["found"]._repr_html_()
     assert "<svg" in (tmp_path / "check.html").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_the_first_files_of_a_frame_are_written_and_described(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"train": pd.read_csv(folder / "train.csv")}
+    exec(UNITS["python", "from driftline import init"].text, names)  # noqa: S102 - our own document
+    assert (tmp_path / "churn-1.profile.json").read_bytes() == (
+        folder / "profile.json"
+    ).read_bytes()
+    assert "python log_predictions.py" in repr(names["made"])

@@ -7,11 +7,13 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+import driftline
 from driftline.cli.profile import read_profile
 from stream_monitor.settings import Settings
 from tests.cases.command_runner import run
@@ -94,15 +96,7 @@ def test_files_that_exist_are_not_replaced(training: Path, tmp_path: Path) -> No
 def test_the_program_ends_without_kafka(training: Path, tmp_path: Path) -> None:
     """It logs to nowhere, reports the id, and does not hang for ever."""
     run("init", "churn", "--from", training, *COLUMNS, "--folder", tmp_path)
-    done = subprocess.run(
-        [sys.executable, "log_predictions.py"],
-        cwd=tmp_path,
-        env={"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run_program(tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("logged ")
 
@@ -124,16 +118,22 @@ def test_the_next_command_reads_a_file_of_the_same_columns(tmp_path: Path) -> No
     assert "600 rows checked" in dry.err
 
 
-SHAPES = ("frame.csv", "frame.parquet", "frame.jsonl")
+def run_program(folder: Path) -> subprocess.CompletedProcess[str]:
+    """The program that was written, where no Kafka runs."""
+    return subprocess.run(
+        [sys.executable, "log_predictions.py"],
+        cwd=folder,
+        env={"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_columns_of_any_kind_become_a_reference_and_a_program_that_runs(
-    name: str, tmp_path: Path
-) -> None:
+def frame_of_many_kinds(n: int = 600) -> pd.DataFrame:
     """Dates, nullable numbers, booleans, categories, empty columns and names of any characters."""
-    n = 600
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
             "at": pd.date_range("2026-01-01", periods=n, freq="h"),
             "number": [i % 37 / 7 for i in range(n)],
@@ -146,6 +146,70 @@ def test_columns_of_any_kind_become_a_reference_and_a_program_that_runs(
             "score": [i % 101 / 100 for i in range(n)],
         }
     )
+
+
+def test_a_frame_gives_the_files_that_its_parquet_file_gives(tmp_path: Path) -> None:
+    """Whatever its index, and the program runs."""
+    frame = frame_of_many_kinds().assign(churned=[i % 2 for i in range(600)])
+    frame.to_parquet(tmp_path / "train.parquet")
+    chosen = (*COLUMNS, "--time", "at", "--folder", tmp_path / "command")
+    done = run("init", "churn", "--from", tmp_path / "train.parquet", *chosen)
+    assert done.code == 0, done.err
+    numbered = frame.set_index(pd.RangeIndex(1_000, 1_600))
+
+    made = driftline.init(
+        "churn",
+        numbered,
+        prediction="score",
+        label="churned",
+        time="at",
+        folder=tmp_path / "notebook",
+    )
+
+    contents = {one.name: one.read_bytes() for one in (tmp_path / "command").iterdir()}
+    assert {one.name: one.read_bytes() for one in (tmp_path / "notebook").iterdir()} == contents
+    assert {made.settings.name, made.reference.name, made.program.name} == contents.keys()
+    assert read_profile(made.reference) == made.profile
+    assert made.not_watched.keys() == {"empty"}
+    assert done.out.replace("command", "notebook").splitlines()[-1] in repr(made)
+    assert "not watched: empty" in repr(made)
+    ran = run_program(tmp_path / "notebook")
+    assert (ran.returncode, ran.stdout.partition(" ")[0]) == (0, "logged"), ran.stderr
+
+
+def test_a_frame_with_codes_and_text_labels(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "shop": [i % 5 for i in range(600)],
+            "amount": [i % 89 / 8 for i in range(600)],
+            "score": [i % 101 / 100 for i in range(600)],
+            "paid": [("yes", "no")[i % 2] for i in range(600)],
+        }
+    )
+    roles: dict[str, Any] = {"prediction": "score", "label": "paid", "folder": tmp_path}
+    with pytest.raises(ValueError, match="positive"):
+        driftline.init("m", frame, **roles)
+    assert [*tmp_path.iterdir()] == []
+
+    made = driftline.init("m", frame, positive="yes", categorical=["shop"], **roles)
+
+    assert made.profile.features["shop"].kind == "categorical"
+    with pytest.raises(FileExistsError, match=r"driftline\.toml"):
+        driftline.init("m", frame, positive="yes", **roles)
+    made = driftline.init("m", frame, positive="yes", ignore=["shop"], force=True, **roles)
+    assert made.profile.features.keys() == {"amount"}
+    assert repr(made).splitlines()[-1].endswith("--ignore shop   # or a file of events")
+
+
+SHAPES = ("frame.csv", "frame.parquet", "frame.jsonl")
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_columns_of_any_kind_become_a_reference_and_a_program_that_runs(
+    name: str, tmp_path: Path
+) -> None:
+    """Dates, nullable numbers, booleans, categories, empty columns and names of any characters."""
+    frame = frame_of_many_kinds()
     file = tmp_path / name
     match file.suffix:
         case ".csv":
