@@ -134,6 +134,14 @@ class AlertFeed:
             with contextlib.suppress(KafkaException):
                 self._consumer.commit(offsets=offsets, asynchronous=True)
 
+    def committed_texts(self) -> list[str]:
+        """The texts of the group's last commits; none if they cannot be read."""
+        places = [TopicPartition(self._topic, p) for p in sorted(self._assigned)]
+        with contextlib.suppress(KafkaException):
+            found = self._consumer.committed(places, timeout=METADATA_TIMEOUT_S)
+            return [place.metadata for place in found if place.metadata]
+        return []
+
     def close(self) -> None:
         """Close the consumer."""
         self._consumer.close()

@@ -7,7 +7,8 @@ has read, and which targets accept no messages.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -40,6 +41,8 @@ class NotifierHeartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     """A notifier's heartbeat: its clock (ms), targets, last accepted message, address of its pages.
 
     ``failing`` holds as many of the ``n_failing`` targets as fit, those that fail longest first.
+    ``notifier_id`` identifies its database; empty in heartbeats of earlier versions.  ``sends`` is
+    false before it sends, and ``stopped`` is true after its end.
     """
 
     time_ms: int
@@ -48,6 +51,12 @@ class NotifierHeartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     n_failing: int = 0
     failing: list[FailingTarget] = []
     web: str = ""
+    notifier_id: str = ""
+    started_ms: int = 0
+    host: str = ""
+    pid: int = 0
+    sends: bool = False
+    stopped: bool = False
 
 
 def notifier_heartbeat(
@@ -83,6 +92,19 @@ def heartbeat_text(heartbeat: NotifierHeartbeat) -> str:
         heartbeat = msgspec.structs.replace(heartbeat, failing=heartbeat.failing[:-1])
         text = msgspec.json.encode(heartbeat)
     return text.decode()
+
+
+def heartbeat_of(texts: Iterable[str]) -> NotifierHeartbeat | None:
+    """The newest heartbeat among the metadata of commits; other texts are ignored.
+
+    >>> heartbeat_of(["", "other"]) is None
+    True
+    """
+    found = []
+    for text in texts:
+        with suppress(msgspec.MsgspecError):
+            found.append(msgspec.json.decode(text, type=NotifierHeartbeat))
+    return max(found, key=lambda each: each.time_ms, default=None)
 
 
 def last_notifier_heartbeat(

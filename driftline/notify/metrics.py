@@ -31,6 +31,9 @@ class NotifyMetrics:
         )
         self.open = self._gauge("subjects_open", "Open incidents, gaps of coverage, and problems")
         self.lag = self._gauge("alerts_lag", "Alerts not read yet", "partition")
+        self.sending = self._gauge(
+            "sending", "1 while this notifier sends, 0 while it is the standby of another"
+        )
         self.connected = self._gauge("kafka_connected", "1 while Kafka answers")
         self._loop_ran_s = time.monotonic()
         age = self._gauge("loop_age_seconds", "Seconds since the last iteration of the loop")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
@@ -217,6 +218,13 @@ class NoticeStore:
                 self._set_fact("routing", routing)
                 self._set_fact("routing_since_ms", str(now_ms))
         return int(self._fact("routing_since_ms") or now_ms)
+
+    def notifier_id(self) -> str:
+        """The random id of this file, made when it is first asked for."""
+        if self._fact("notifier_id") is None:
+            with self.transaction():
+                self._set_fact("notifier_id", uuid.uuid4().hex)
+        return str(self._fact("notifier_id"))
 
     def _fact(self, name: str) -> str | None:
         rows = self._rows("SELECT value FROM facts WHERE name = ?", name)

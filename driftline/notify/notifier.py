@@ -7,6 +7,8 @@ It only reads the alerts topic: a target that fails delays nothing but its own m
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +26,7 @@ from driftline.notify.delivery import Message, sender_of
 from driftline.notify.failing_targets import concerns, subjects_of_targets
 from driftline.notify.heartbeat import (
     NotifierHeartbeat,
+    heartbeat_of,
     heartbeat_text,
     notifier_group,
     notifier_heartbeat,
@@ -34,6 +37,7 @@ from driftline.notify.notice_store import FirstSeen, NoticeStore
 from driftline.notify.plan import Pace, Sent, closes_silently, due_action
 from driftline.notify.routing import Route, targets_of
 from driftline.notify.settings import Settings
+from driftline.notify.standby import RoleDecision
 from driftline.notify.subjects import Subject
 from driftline.notify.target import Digest, Outcome, Target
 from driftline.topics.incident_digest import digests
@@ -62,6 +66,8 @@ def _wall_ms() -> int:
 
 class Notifier:
     """The notifier of a data directory; a context manager.  ``wall_ms`` is the clock (ms).
+
+    Of several notifiers of a prefix one sends; the others read alerts, and take over at its end.
 
     Raises:
         NotifierAlreadyRunning: another notifier uses the data directory.
@@ -117,6 +123,8 @@ class Notifier:
             notifier_group(settings.topics.prefix),
             self._store.positions(self._topic),
         )
+        self._id, self._started_ms = self._store.notifier_id(), self._wall_ms()
+        self._decision = RoleDecision(self._id, self._started_ms)
         self.metrics = NotifyMetrics()
         self.problem: FeedProblem | None = FeedProblem("it was not asked yet", "wait a moment")
         self._checked_s = self._pruned_s = -PRUNE_INTERVAL_S
@@ -158,6 +166,8 @@ class Notifier:
         return {
             "alive": age_s < STALL_S,
             "loop_age_s": round(age_s, 1),
+            "role": self._decision.role,
+            **_described_sender(self._decision.other),
             "targets": {name: _described(target.state) for name, target in self.targets.items()},
         }
 
@@ -176,6 +186,8 @@ class Notifier:
         self._executor.shutdown(wait=True)
         for target in self.targets.values():
             self._record(target, target.finished(wait=True))
+        if self.problem is None and self._decision.role != "standby":
+            self._feed.commit(heartbeat_text(self._heartbeat(stopped=True)))
         if self._web is not None:
             self._web.close()
         self._feed.close()
@@ -189,7 +201,8 @@ class Notifier:
     def run_once(self) -> None:
         """Read new records, and send the messages that are due."""
         now_s = time.monotonic()
-        is_reading = self.problem is None and self._has_caught_up
+        is_starting = not self._has_caught_up or self._decision.role == "candidate"
+        is_reading = self.problem is None and not is_starting
         interval_s = CHECK_INTERVAL_S if is_reading else START_CHECK_INTERVAL_S
         if now_s - self._checked_s >= interval_s:
             self._check()
@@ -199,7 +212,7 @@ class Notifier:
         self._regroup(self._wall_ms())
         for target in self.targets.values():
             self._record(target, target.finished())
-        if self._has_caught_up:
+        if self._has_caught_up and self._decision.role == "sender":
             self._send_due(self._wall_ms())
         if now_s - self._pruned_s >= PRUNE_INTERVAL_S or len(self._history) > MAX_RECORDS:
             self._pruned_s = now_s
@@ -222,17 +235,51 @@ class Notifier:
         if problem is None:
             for partition, lag in self._feed.lags.items():
                 self.metrics.lag.labels(str(partition)).set(lag)
-            self._feed.commit(heartbeat_text(self._heartbeat()))
+            self._decide_role(heartbeat_of(self._feed.committed_texts()))
+            if self._decision.role != "standby":
+                self._feed.commit(heartbeat_text(self._heartbeat()))
             if not self._has_caught_up and not any(self._feed.lags.values()):
                 self._catch_up()
+        elif self._decision.role == "candidate":
+            self._decide_role(None)  # messages that wait are sent without Kafka, too
 
-    def _heartbeat(self) -> NotifierHeartbeat:
+    def _decide_role(self, seen: NotifierHeartbeat | None) -> None:
+        """Become the notifier that sends, or the standby of another; report a change."""
+        before = self._decision.role
+        role = self._decision.decide(seen, self._wall_ms())
+        self.metrics.sending.set(role == "sender")
+        if role == "standby" and before != "standby":
+            for target in self.targets.values():
+                self.metrics.pending.labels(target.name).set(0)
+            log.info(
+                "another notifier sends the messages; this one takes over when that one ends",
+                **_described_sender(self._decision.other)["sender"],
+                fix="none if a standby is intended; else stop one of them, or give them different "
+                "[topics] prefixes",
+            )
+        elif role != "standby" and before == "standby":
+            log.warning("the other notifier has ended; this one takes over")
+            if self._has_caught_up:
+                self._catch_up()
+
+    def _heartbeat(self, *, stopped: bool = False) -> NotifierHeartbeat:
         states = {name: target.state for name, target in self.targets.items()}
         address = "" if self._web is None else self._web.address
-        return notifier_heartbeat(states, self._wall_ms(), address)
+        return msgspec.structs.replace(
+            notifier_heartbeat(states, self._wall_ms(), address),
+            notifier_id=self._id,
+            started_ms=self._started_ms,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            sends=self._decision.role == "sender",
+            stopped=stopped,
+        )
 
     def _catch_up(self) -> None:
-        """The first start has read all earlier alerts: what has ended by now needs no message."""
+        """All earlier alerts have been read: what has ended by now needs no message.
+
+        Called at the first start, and when a standby takes over.
+        """
         self._regroup(self._wall_ms())
         ended = [one for one in self._history.subjects() if one.closed_ms is not None]
         old = {one.subject_id: FirstSeen(self._wall_ms(), is_old=True) for one in ended}
@@ -420,6 +467,13 @@ def _log_sent(target: str, item: Message | Digest, *, is_recovery: bool) -> None
     if is_recovery:
         log.info("the target accepts messages once more", target=target)
     log.info("message sent", target=target, **what)
+
+
+def _described_sender(other: NotifierHeartbeat | None) -> dict[str, Any]:
+    """The notifier that sends instead of this one, for logs and ``/healthz``."""
+    if other is None:
+        return {}
+    return {"sender": {"host": other.host, "pid": other.pid, "pages": other.web}}
 
 
 def _described(state: TargetState) -> dict[str, Any]:

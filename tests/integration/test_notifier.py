@@ -170,6 +170,39 @@ def test_one_message_an_incident_through_failures_and_restarts(
 
 
 @pytest.mark.kafka
+def test_of_two_notifiers_one_sends_and_the_other_takes_over(
+    alerts: AlertTopic, sink: HttpSink, tmp_path: Path
+) -> None:
+    """Each has its own database, as on two hosts; what the first has sent and ended is no news."""
+    targets = {"chat": {"url": f"json://{sink.host}/chat"}}
+    first = Notifier(alerts.settings(targets, data_dir=tmp_path / "first"))
+    with Notifier(alerts.settings(targets, data_dir=tmp_path / "second")) as second:
+        with first:
+            alerts.publish(started("age"), ended("age"), started("old", model="past"))
+            until(first, lambda: len(sink.accepted) == 1 and has_nothing_to_send(first))
+            until(second, lambda: second.health()["role"] == "standby")
+            alerts.publish(started("plan", model="m"), ended("plan", model="m"))
+            until(first, lambda: len(sink.accepted) == 2 and has_nothing_to_send(first))
+            until(second, lambda: not any(second.readiness()["alerts_lag"].values()))
+            assert second.readiness()["ready"]
+            assert second.health()["sender"]["host"]
+            assert b"driftline_notify_sending 0.0" in second.metrics.text()
+            assert [len(sink.accepted), second.metrics.pending.labels("chat")._value.get()] == [
+                2,
+                0,
+            ]
+
+        until(second, lambda: second.health()["role"] == "sender")
+        alerts.publish(started("new", model="n"))
+        until(second, lambda: len(sink.accepted) == 4 and has_nothing_to_send(second))
+
+    titles = [posted.body["title"].partition(":")[0] for posted in sink.accepted]
+    assert titles[0] == "[medium] past"
+    assert "m" in titles[1]
+    assert sorted(titles[2:]) == ["[medium] n", "[medium] past"]  # open ones are sent once more
+
+
+@pytest.mark.kafka
 @pytest.mark.long
 def test_routes_health_and_a_growing_incident(alerts: AlertTopic, sink: HttpSink) -> None:
     """In place every change arrives; elsewhere only a rise of the severity does."""
