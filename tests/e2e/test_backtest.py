@@ -12,23 +12,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.cases.command_runner import run
+
 pytestmark = pytest.mark.slow
 
 HERE: Final = Path(__file__).parent
 POLICIES: Final = "never,schedule:1000:2000,adwin,driftline,driftline:pool"
 
 
-def run(file: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "driftline", "backtest", str(file), *options]
-    return subprocess.run(
-        command, cwd=HERE, capture_output=True, text=True, timeout=300, check=False
-    )
+@pytest.fixture(autouse=True)
+def path_of_the_factories(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command adds the current folder to the import path, to import a factory from it."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(HERE)
 
 
 def result_of(file: Path, *options: str) -> dict[str, Any]:
-    done = run(file, "--json", *options)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    done = run("backtest", file, "--json", *options)
+    assert done.code == 0, done.err
+    found: dict[str, Any] = json.loads(done.out.splitlines()[-1])
     return found
 
 
@@ -50,18 +52,20 @@ def turned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_driftline_repairs_a_model_after_concept_drift(turned: Path) -> None:
     options = ("--time", "at", "--label", "y", "--factory", "backtest_factories:logistic")
+    limits = ("--train", "first:1000", "--label-delay", "100events")
+    command = [sys.executable, "-m", "driftline", "backtest", str(turned), "--json"]
 
-    found = result_of(
-        turned,
-        *options,
-        "--train",
-        "first:1000",
-        "--label-delay",
-        "100events",
-        "--policies",
-        POLICIES,
+    done = subprocess.run(
+        [*command, *options, *limits, "--policies", POLICIES],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
 
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
     assert found["events"] == 7_000
     policies = found["policies"]
     assert list(policies) == POLICIES.split(",")
@@ -125,6 +129,7 @@ def test_numbers_have_an_absolute_error_and_the_picture_is_written(tmp_path: Pat
     pd.DataFrame({"x": x, "y": 3 * x + 1}).to_csv(file, index=False)
 
     done = run(
+        "backtest",
         file,
         "--label",
         "y",
@@ -138,8 +143,8 @@ def test_numbers_have_an_absolute_error_and_the_picture_is_written(tmp_path: Pat
         str(picture),
     )
 
-    assert done.returncode == 0, done.stderr
-    assert "never" in done.stdout
+    assert done.code == 0, done.err
+    assert "never" in done.out
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
@@ -173,8 +178,8 @@ def test_numbers_have_an_absolute_error_and_the_picture_is_written(tmp_path: Pat
 def test_a_backtest_that_cannot_run_ends_with_a_message(
     turned: Path, options: tuple[str, ...], sentence: str
 ) -> None:
-    done = run(turned, *options)
+    done = run("backtest", turned, *options)
 
-    assert done.returncode == 2, done.stdout
-    assert sentence in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 2, done.out
+    assert sentence in done.err
+    assert "Traceback" not in done.err
