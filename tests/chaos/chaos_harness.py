@@ -16,7 +16,7 @@ from tests.chaos.oracle_comparison import OracleComparison, compare_with_oracle
 from tests.chaos.servers import Servers
 from tests.chaos.traffic import Traffic
 from tests.chaos.worker_group import WorkerGroup
-from tests.integration.monitor_harness import CORE, FAST, MonitorHarness
+from tests.integration.monitor_harness import CORE, FAST, SHORT_SESSION, MonitorHarness
 
 PER_S: Final = 320.0
 PRELUDE: Final = 6_000
@@ -25,8 +25,7 @@ SETTLING_S: Final = 1.0
 """A new owner resends the performance of its windows, some with each batch; wait for that."""
 PROGRAM: Final = ("-m", "driftline", "monitor")
 STATIONARY: Final = {
-    "DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "2",
-    "DRIFTLINE_KAFKA__HEARTBEAT_S": "0.5",
+    **SHORT_SESSION,
     "DRIFTLINE_KAFKA__TICK_AFTER_S": "600",  # ticks while we compare would be differences
     "DRIFTLINE_LOG_LEVEL": "INFO",  # logs which worker acquires a partition
 }

@@ -14,6 +14,7 @@ from producer.routing import partition_of
 from stream_monitor.runtime.poison_records import MAX_ATTEMPTS, MAX_SKIPPED_RECORDS, POISON_RECORD
 from tests.integration.monitor_harness import (
     MODELS,
+    SHORT_SESSION,
     MonitorHarness,
     assert_undisturbed,
     log_of,
@@ -40,7 +41,7 @@ def exits_until_drained(harness: MonitorHarness, n_records: int) -> list[int]:
     """Start one worker after the other until all is read; how those before the last one ended."""
     exits: list[int] = []
     while True:
-        worker = harness.start(DRIFTLINE_KAFKA__TICK_AFTER_S="600")
+        worker = harness.start(**SHORT_SESSION, DRIFTLINE_KAFKA__TICK_AFTER_S="600")
         resource.prlimit(worker.pid, resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
         until(lambda w=worker: w.poll() is not None or harness.drained(n_records), "all is read")  # type: ignore[misc]
         if worker.poll() is None:

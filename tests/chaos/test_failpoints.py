@@ -12,6 +12,7 @@ from producer.events import Event
 from producer.failpoints import EXIT_CODE, FAILPOINTS
 from tests.integration.monitor_harness import (
     MODELS,
+    SHORT_SESSION,
     MonitorHarness,
     assert_undisturbed,
     log_of,
@@ -42,7 +43,7 @@ def test_killed_once_at_every_step_it_ends_as_if_nothing_had_happened(
             setting = place
         else:
             setting = place and f"{place}:{chance.randint(1, LAST_PASS.get(place, 1))}"
-        monitor = harness.start(DRIFTLINE_FAILPOINT=setting)
+        monitor = harness.start(**SHORT_SESSION, DRIFTLINE_FAILPOINT=setting)
         before = n_written
         for model, log in logs.items():
             parts = len(order) + 1

@@ -169,6 +169,10 @@ def test_a_record_with_too_many_such_rows_is_skipped_whole() -> None:
     assert deaths <= MAX_ATTEMPTS + 1 + MAX_ATTEMPTS * (MAX_POISON_ROWS + 1)
 
 
+ONE_MEMBER: Final = {"DRIFTLINE_KAFKA__GROUP_INSTANCE_ID": "one"}
+"""A worker under the same name takes the place of a dead one before its session ends."""
+
+
 @pytest.mark.kafka
 @pytest.mark.long
 def test_a_real_worker_finds_the_row_that_ends_it(harness: MonitorHarness) -> None:
@@ -186,7 +190,7 @@ def test_a_real_worker_finds_the_row_that_ends_it(harness: MonitorHarness) -> No
     harness.produce(MODELS[0], log)
     deaths = 0
     while not (done := harness.drained(len(log))) and deaths <= 4 * MAX_ATTEMPTS:
-        worker = harness.start(program="tests.chaos.crashing_worker")
+        worker = harness.start(program="tests.chaos.crashing_worker", **ONE_MEMBER)
         until(lambda: worker.poll() is not None or harness.drained(len(log)), "read or ended")  # noqa: B023
         if worker.poll() is not None:
             assert worker.returncode == EXIT_CODE

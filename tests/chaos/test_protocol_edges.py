@@ -17,6 +17,7 @@ from stream_monitor.contracts import DriftAlert
 from stream_monitor.runtime.poison_records import MAX_ATTEMPTS, POISON_RECORD
 from stream_monitor.state.partition_state import ALERT
 from tests.integration.counting_worker import WIDE
+from tests.integration.monitor_harness import SHORT_SESSION
 from tests.integration.test_runtime_worker import (
     ALERT_EVERY,
     PARTITIONS,
@@ -28,11 +29,7 @@ from tests.integration.test_runtime_worker import (
 
 pytestmark = pytest.mark.kafka
 
-QUICK = {
-    "DRIFTLINE_KAFKA__SESSION_TIMEOUT_S": "1.2",
-    "DRIFTLINE_KAFKA__HEARTBEAT_S": "0.3",
-    "DRIFTLINE_KAFKA__TICK_AFTER_S": "600",
-}
+WITHOUT_TICKS = {"DRIFTLINE_KAFKA__TICK_AFTER_S": "600"}
 
 
 class Edge(CountingHarness):
@@ -93,12 +90,12 @@ def test_a_record_that_kills_is_found_and_skipped_by_reference(harness: Edge) ->
     values[202] = b"kill"
     harness.produce(values)
     deaths = 0
-    worker = harness.start(**QUICK)
+    worker = harness.start(**WITHOUT_TICKS, **SHORT_SESSION)
     while deaths <= 3 * MAX_ATTEMPTS and harness.counts().total() < len(values):
         with contextlib.suppress(subprocess.TimeoutExpired):
             assert worker.wait(0.1) == EXIT_CODE
             deaths += 1
-            worker = harness.start(**QUICK)
+            worker = harness.start(**WITHOUT_TICKS, **SHORT_SESSION)
     eventually(lambda: harness.counts().total() == len(values), "all counted")
     stop(worker)
     assert deaths >= 2 * MAX_ATTEMPTS  # so many at the offset before it, so many alone
@@ -116,11 +113,7 @@ def test_a_limit_of_dead_letters_stops_its_partition_and_no_other(
 ) -> None:
     flood = [b"bad" if i % PARTITIONS == 1 else b"a" for i in range(1_000 * PARTITIONS)]
     harness.produce([b"a"] * 10 * PARTITIONS + flood)
-    # The default session timeout: a worker that loses the partition counts from zero again.
-    worker = harness.start(
-        DRIFTLINE_KAFKA__TICK_AFTER_S=QUICK["DRIFTLINE_KAFKA__TICK_AFTER_S"],
-        DRIFTLINE_DEAD_LETTERS__MAX_CONSECUTIVE="300",
-    )
+    worker = harness.start(**WITHOUT_TICKS, DRIFTLINE_DEAD_LETTERS__MAX_CONSECUTIVE="300")
     others = dict.fromkeys({0, 2, 3}, 1_010)
     eventually(lambda: others.items() <= harness.next_offsets().items(), "the others are read")
     printed: list[str] = []
@@ -133,7 +126,7 @@ def test_a_limit_of_dead_letters_stops_its_partition_and_no_other(
     stop(worker)
     assert "records in a row were rejected; max_consecutive is 300" in "".join(printed)
     assert harness.next_offsets().get(1, 0) < 310
-    worker = harness.start(**QUICK)
+    worker = harness.start(**WITHOUT_TICKS)
     eventually(lambda: harness.counts().total() == 1_010 * PARTITIONS, "read on after the restart")
     stop(worker)
 
@@ -142,7 +135,7 @@ def test_a_worker_that_hangs_is_ended_with_a_reason(
     harness: Edge, capfd: pytest.CaptureFixture[str]
 ) -> None:
     harness.produce([b"hang"])
-    worker = harness.start(**QUICK, DRIFTLINE_WATCHDOG__STALL_TIMEOUT_S="3")
+    worker = harness.start(**WITHOUT_TICKS, DRIFTLINE_WATCHDOG__STALL_TIMEOUT_S="3")
     assert worker.wait(90) == 1
     assert "the event loop has not run for" in capfd.readouterr().err
 
@@ -152,7 +145,7 @@ def test_a_lost_store_resumes_at_the_committed_offset_if_so_set(
     harness: Edge, capfd: pytest.CaptureFixture[str]
 ) -> None:
     harness.produce([b"a"] * 100 * PARTITIONS)
-    worker = harness.start(**QUICK)
+    worker = harness.start(**WITHOUT_TICKS)
     eventually(lambda: harness.counts().total() == 100 * PARTITIONS, "counted")
     committed = dict.fromkeys(range(PARTITIONS), 100)
     eventually(lambda: harness.committed() == committed, "Kafka has the offsets")
@@ -160,7 +153,7 @@ def test_a_lost_store_resumes_at_the_committed_offset_if_so_set(
     for partition in range(PARTITIONS):
         harness.redis.delete(harness.key(partition))
     harness.produce([b"b"] * 10 * PARTITIONS)
-    worker = harness.start(**QUICK, DRIFTLINE_REDIS__ON_STATE_LOSS="resume")
+    worker = harness.start(**WITHOUT_TICKS, DRIFTLINE_REDIS__ON_STATE_LOSS="resume")
     eventually(lambda: harness.next_offsets() == dict.fromkeys(committed, 110), "read on")
     stop(worker)
     assert harness.counts() == Counter({"b": 10 * PARTITIONS})
@@ -169,7 +162,7 @@ def test_a_lost_store_resumes_at_the_committed_offset_if_so_set(
 
 def test_undecodable_state_is_quarantined_and_rebuilt(harness: Edge) -> None:
     harness.produce([b"a"] * 1_200 * PARTITIONS)
-    worker = harness.start(**QUICK)
+    worker = harness.start(**WITHOUT_TICKS)
     eventually(lambda: harness.counts().total() == 1_200 * PARTITIONS, "counted")
     eventually(lambda: not harness.outbox(), "published")
     stop(worker)
@@ -177,7 +170,7 @@ def test_undecodable_state_is_quarantined_and_rebuilt(harness: Edge) -> None:
     blob[-6] ^= 1
     harness.redis.hset(harness.key(0), "s:a", bytes(blob))
     harness.redis.hset(harness.key(1), "o:a:x", b'{"alert_id": 7')
-    worker = harness.start(**QUICK)
+    worker = harness.start(**WITHOUT_TICKS)
     eventually(lambda: len(harness.aside()) == 2, "set aside")
     eventually(lambda: harness.next_offsets() == dict.fromkeys(range(PARTITIONS), 1_200), "rebuilt")
     eventually(lambda: not harness.outbox(), "published again")
@@ -193,10 +186,14 @@ def test_a_commit_too_large_for_one_write_survives_a_death_at_each_of_its_writes
 ) -> None:
     harness.write(b"wide", 0)
     for n_writes in range(1, 6):  # the chunks; three slices and the end of the chunks
-        worker = harness.start(**QUICK, DRIFTLINE_FAILPOINT=f"monitor.commit.answered:{n_writes}")
+        worker = harness.start(
+            **WITHOUT_TICKS,
+            **SHORT_SESSION,
+            DRIFTLINE_FAILPOINT=f"monitor.commit.answered:{n_writes}",
+        )
         assert worker.wait(90) == EXIT_CODE
         harness.write(b"a", 0)
-    worker = harness.start(**QUICK)
+    worker = harness.start(**WITHOUT_TICKS, **SHORT_SESSION)
     eventually(lambda: harness.next_offsets().get(0) == 6, "all read")
     stop(worker)
     expected = {f"wide {number}": 1 for number in range(WIDE)} | {"a": 5, "w": 1}
@@ -206,7 +203,7 @@ def test_a_commit_too_large_for_one_write_survives_a_death_at_each_of_its_writes
 
 
 def test_the_committed_offset_is_never_ahead(harness: Edge) -> None:
-    worker = harness.start(**QUICK)
+    worker = harness.start(**WITHOUT_TICKS)
     reported: set[tuple[tuple[int, int], ...]] = set()
 
     def reported_again() -> bool:
@@ -224,13 +221,13 @@ def test_the_committed_offset_is_never_ahead(harness: Edge) -> None:
 @pytest.mark.parametrize("policy", ["rebuild", pytest.param("resume", marks=pytest.mark.long)])
 def test_a_recreated_topic_is_read_from_its_first_record(harness: Edge, policy: str) -> None:
     harness.produce([b"a"] * 100 * PARTITIONS)
-    worker = harness.start(**QUICK)
+    worker = harness.start(**WITHOUT_TICKS)
     eventually(lambda: harness.counts().total() == 100 * PARTITIONS, "counted")
     stop(worker)
     harness.recreate()
     harness.produce([b"b"] * 40 * PARTITIONS)
     harness.report_offset(100)  # an election that truncates a log leaves this as it was
-    worker = harness.start(**QUICK, DRIFTLINE_REDIS__ON_STATE_LOSS=policy)
+    worker = harness.start(**WITHOUT_TICKS, DRIFTLINE_REDIS__ON_STATE_LOSS=policy)
     eventually(lambda: harness.counts() == Counter({"b": 40 * PARTITIONS}), "read from the start")
     assert len(harness.aside()) == PARTITIONS
     stop(worker)
@@ -240,7 +237,7 @@ def test_a_recreated_topic_is_read_from_its_first_record(harness: Edge, policy: 
 def test_a_removal_that_the_store_forgot_is_made_up_for(harness: Edge) -> None:
     n = ALERT_EVERY * PARTITIONS
     harness.produce([b"a"] * n)
-    worker = harness.start(**QUICK)
+    worker = harness.start(**WITHOUT_TICKS)
     eventually(lambda: harness.counts().total() == n and bool(harness.published()), "reported")
     eventually(lambda: not harness.outbox(), "all is out")
     published = Counter(ce_id(message) for message in harness.read(harness.alerts))

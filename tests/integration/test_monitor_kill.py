@@ -14,6 +14,7 @@ from producer.events import Event, InferenceEvent
 from stream_monitor.contracts import DriftAlert
 from tests.integration.monitor_harness import (
     MODELS,
+    SHORT_SESSION,
     MonitorHarness,
     assert_undisturbed,
     log_of,
@@ -72,7 +73,7 @@ def test_killed_wiped_and_rebuilt_it_ends_as_if_nothing_had_happened(
     logs[MODELS[0]] = in_batches(logs[MODELS[0]])
     n_written = 0
     for part in range(KILLS + 1):
-        monitor = harness.start()
+        monitor = harness.start(**SHORT_SESSION)
         before = n_written
         for model, log in logs.items():
             share = log[part * len(log) // (KILLS + 1) : (part + 1) * len(log) // (KILLS + 1)]

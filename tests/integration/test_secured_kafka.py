@@ -18,6 +18,7 @@ from producer.logger import InferenceLogger
 from stream_monitor.runtime.poison_records import MAX_ATTEMPTS
 from tests.integration.monitor_harness import (
     MODELS,
+    SHORT_SESSION,
     MonitorHarness,
     assert_undisturbed,
     log_of,
@@ -67,7 +68,7 @@ def test_a_monitor_reads_writes_and_goes_carefully(
     """Its consumers and its group membership have credentials of their own."""
     harness = MonitorHarness(secured.open_at, redis_url)
     at = environment(*secured.doors[door])
-    without_ticks = {"DRIFTLINE_KAFKA__TICK_AFTER_S": "600"}
+    without_ticks = {**SHORT_SESSION, "DRIFTLINE_KAFKA__TICK_AFTER_S": "600"}
     log: list[Event | bytes] = list(log_of(MODELS[0], 1, 600))
     try:
         first = harness.start(**at, **without_ticks)
