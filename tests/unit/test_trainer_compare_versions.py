@@ -29,7 +29,7 @@ from trainer.jobs.job_store import (
 from trainer.jobs.outbox import unsent_records
 from trainer.jobs.quality_episodes import record_quality_episode
 from trainer.policy.retrain_policy import DAY_MS
-from trainer.registry.manifest import Manifest
+from trainer.registry.manifest import GATE_DECISION, Manifest
 from trainer.service.alert_consumer import handle_alert, reconsider
 from trainer.service.compare_versions import RecordedEvents, record_scored
 from trainer.service.context import TrainerContext, context_from_settings
@@ -328,18 +328,42 @@ def test_nan_losses_are_sent_as_they_are() -> None:
     assert np.isnan(found.losses["1"]).all()
 
 
-@pytest.mark.parametrize(("caused_by", "needed"), [("growth:1", 6_000), ("alert-1", 2_500)])
-def test_a_window_of_few_rows_does_not_make_a_retrain_for_growth_start_again(
-    follower: Follower, monkeypatch: pytest.MonkeyPatch, caused_by: str, needed: int
+@pytest.mark.parametrize(
+    ("caused_by", "rule", "mode", "needed"),
+    [
+        ("growth:1", "not_worse", "auto", 14_000),
+        ("growth:1", "better", "auto", 3_000),
+        ("growth:1", "better", "manual", 14_000),
+        ("alert-1", "not_worse", "auto", 6_000),
+        ("alert-1", "better", "auto", 6_000),
+    ],
+)
+def test_a_window_of_few_rows_makes_growth_start_soon_only_if_it_proved_better(
+    database: Database,
+    tmp_path: Path,
+    stored: None,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+    caused_by: str,
+    rule: str,
+    mode: str,
+    needed: int,
 ) -> None:
-    """After a retrain for drift the rows count that it was made from."""
-    stored = follower.context.manifest(MODEL, "3")
-    assert stored is not None
-    manifest = msgspec.structs.replace(stored, caused_by=caused_by)
-    monkeypatch.setattr(TrainerContext, "manifest", lambda *_: manifest)
-    follower.record(100, **grown(3_000))
+    """7,000 rows and as many new ones; version 3 trains on 6,000 of these.
+
+    After a retrain for drift the rows count that it was made from.
+    """
+    with database.transaction() as rows:
+        set_champion(rows, Champion(MODEL, "2", "ab", NOW_MS - DAY_MS, "first"))
+    follower = Follower(database, context_of(tmp_path, mode=mode))
+    manifest = follower.context.manifest(MODEL, "3")
+    assert manifest is not None
+    made = msgspec.structs.replace(
+        manifest, caused_by=caused_by, metrics={GATE_DECISION: {"rule": rule}}
+    )
+    monkeypatch.setattr(TrainerContext, "manifest", lambda *_: made)
+    follower.record(100, **grown(7_000, 7_000))
     end(follower.database)
     follower.now_ms += DAY_MS
 
-    assert follower.record(100, **grown(needed - 1, 2_000, version="3")).jobs == ()
-    assert len(follower.record(100, **grown(1, 2_000, version="3")).jobs) == 1
+    assert follower.record(100, **grown(needed - 1, 6_000, version="3")).jobs == ()
+    assert len(follower.record(100, **grown(1, 6_000, version="3")).jobs) == 1

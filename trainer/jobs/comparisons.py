@@ -30,14 +30,16 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 class Growth(msgspec.Struct, kw_only=True):
     """Labelled events since the newest stored version.
 
-    ``rows`` are its training rows, and those that a retrain for growth was requested with since.
-    ``starts`` are the offsets by partition from which such a retrain reads.
+    ``rows`` are its training rows, and those that a retrain for growth was requested with since;
+    ``n_asked`` of these were new then.  ``starts`` are the offsets by partition from which such a
+    retrain reads.
     """
 
     version: str = ""
     rows: int | None = None
     n_fresh: int = 0
     starts: dict[int, int] = {}
+    n_asked: int = 0
 
 
 class Comparison(msgspec.Struct, kw_only=True):

@@ -28,7 +28,8 @@ class RetrainPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     Without drift a retrain starts when the training rows of the newest version and the labelled
     events since are ``growth_factor`` times these rows: more data make a better model, each
     doubling by a similar factor (learning curves are power laws: Hestness et al., "Deep learning
-    scaling is predictable, empirically", 2017).
+    scaling is predictable, empirically", 2017).  Where such a retrain is proved better with recent
+    rows only, the concept moves, and the next one comes after half as many events: `rows_to_grow`.
 
     Raises:
         ValueError: a number is out of range.
@@ -57,6 +58,27 @@ class RetrainPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 f"max_excluded_source_share must be between 0 and 0.5, because a majority defines "
                 f"what is normal; it is {self.max_excluded_source_share}"
             )
+
+
+def rows_to_grow(asked: int, fresh: int, trained: int, *, is_better: bool) -> int:
+    """Return the rows that have to grow by the policy's factor after a retrain for growth.
+
+    It was requested with ``asked`` rows, ``fresh`` of them new; the chosen window has ``trained``.
+    More data of one concept help by each doubling.  If the older rows did not help
+    (``trained < asked``) and the version is proved better, the concept has moved in ``fresh``
+    events, and half of these are awaited: an interval that halves or doubles by what the last one
+    has shown stays within a factor of two of the best.
+
+    >>> rows_to_grow(12_000, 6_000, 12_000, is_better=True)
+    12000
+    >>> rows_to_grow(14_000, 7_000, 5_000, is_better=False)
+    14000
+    >>> rows_to_grow(14_000, 7_000, 5_000, is_better=True)
+    2500
+    """
+    if is_better and trained < asked:
+        return min(trained, fresh) // 2
+    return max(trained, asked)
 
 
 def is_grown(training_rows: int, fresh_rows: int, policy: RetrainPolicy) -> bool:

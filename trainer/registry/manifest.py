@@ -12,6 +12,8 @@ from trainer.contracts import PoolMember
 from trainer.registry.errors import CorruptManifest
 
 MANIFEST_FORMAT: Final = 1
+GATE_DECISION: Final = "verdict"
+"""The name of the gate's decision among the metrics: whether to promote, rule and reason."""
 
 
 class StoredPool(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,8 +66,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def failed_golden_set(self) -> bool:
         """Whether the gate rejected it on the golden set; such a version is not swapped in."""
-        decided = self.metrics.get("verdict")
-        return isinstance(decided, dict) and decided.get("rule") == "golden_worse"
+        return self._gate_rule == "golden_worse"
+
+    @property
+    def is_proved_better(self) -> bool:
+        """Whether the gate proved it better than the champion of its time."""
+        return self._gate_rule == "better"
+
+    @property
+    def _gate_rule(self) -> str | None:
+        decision = self.metrics.get(GATE_DECISION)
+        return decision.get("rule") if isinstance(decision, dict) else None
 
     @property
     def _trained(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from trainer.dataset.frame import Dataset, split_holdout
 from trainer.fitting.results import FittedModel
 from trainer.jobs.job import Job
 from trainer.registry.errors import VersionTaken
+from trainer.registry.manifest import GATE_DECISION
 from trainer.service.context import JobWorkspace, StepInputs, TrainerContext
 from trainer.service.job_contents import challenger_of, dataset_of, factory_of, fitted_of
 from trainer.service.pool_forming import form_pool
@@ -40,7 +41,7 @@ def store_challenger(
             version=challenger,
             profile=fitted.profile,
             training=_description(job, dataset, fitted, context),
-            metrics={**fitted.metrics, **job.work.numbers, "verdict": decision},
+            metrics={**fitted.metrics, **job.work.numbers, GATE_DECISION: decision},
             factory=factory_of(job, context),
             caused_by=job.caused_by,
             time_ms=job.now_ms,
@@ -53,7 +54,7 @@ def store_challenger(
     context.publish([manifest])
     _remove_old_frames(context)
     failpoint("trainer.storing.done")
-    decision = manifest.metrics["verdict"]
+    decision = manifest.metrics[GATE_DECISION]
     numbers = {name: manifest.metrics.get(name) for name in job.work.numbers}
     work = {"artifact_sha256": manifest.artifact_sha256, "numbers": numbers, **decision}
     stored = stored_version_record(

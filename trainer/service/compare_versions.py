@@ -40,7 +40,7 @@ from trainer.policy.decide import Numbers, limit_reached
 from trainer.policy.excluded_ranges import is_excluded
 from trainer.policy.naming import derived_id, job_id_of
 from trainer.policy.offset_ranges import OffsetRange
-from trainer.policy.retrain_policy import DAY_MS, is_grown
+from trainer.policy.retrain_policy import DAY_MS, is_grown, rows_to_grow
 from trainer.service.context import TrainerContext
 from trainer.service.pool_weights import end_pool, renew_weights, restarted_vote
 from trainer.service.scored_events import ScoredEvents
@@ -247,23 +247,22 @@ def _grow(
     numbers: Numbers = {"fresh": growth.n_fresh, "training_rows": growth.rows}
     work = JobData(rule=GROWTH_RULE, reason=reason, numbers=numbers, ranges=ranges)
     cause = f"{GROWTH_RULE}:{derived_id(model, growth.version, str(growth.rows))}"
-    growth.rows, growth.n_fresh = growth.rows + growth.n_fresh, 0
+    growth.rows, growth.n_asked, growth.n_fresh = growth.rows + growth.n_fresh, growth.n_fresh, 0
     job = _job(cause, model, champion, now_ms, work, state="waiting")
     return _add(rows, job, "requested", context.topics.retrain)
 
 
 def _growing_rows(scored: ScoredEvents, before: Growth, context: TrainerContext) -> int | None:
-    """Return the rows that have to grow by the policy's factor since the newest version.
-
-    A retrain for growth that chose a window of fewer rows grew nevertheless: as many rows again
-    would train the same.
-    """
-    rows, grown = scored.newest_rows, before.rows
-    if rows is None or grown is None or grown <= rows:
+    """Return the rows that have to grow by the policy's factor since the newest version."""
+    rows, asked = scored.newest_rows, before.rows
+    if rows is None or asked is None:
         return rows
     manifest = context.manifest(scored.model, scored.newest_version)
-    by_growth = manifest is not None and manifest.caused_by.startswith(f"{GROWTH_RULE}:")
-    return grown if by_growth else rows
+    if manifest is None or not manifest.caused_by.startswith(f"{GROWTH_RULE}:"):
+        return rows
+    # A proposal is better than a champion that may have been replaced long ago: it proves no move.
+    is_better = manifest.is_proved_better and context.mode_of(scored.model) != "manual"
+    return rows_to_grow(asked, before.n_asked, rows, is_better=is_better)
 
 
 def _job(

@@ -37,7 +37,7 @@ from trainer.jobs.deferred_alerts import deferred_alerts
 from trainer.jobs.job import Job
 from trainer.jobs.job_store import active_jobs, excluded_ranges_of, transition
 from trainer.policy.excluded_ranges import is_excluded
-from trainer.policy.retrain_policy import is_grown
+from trainer.policy.retrain_policy import is_grown, rows_to_grow
 from trainer.policy.training_window import TrainingWindow, candidate_windows
 from trainer.service.alert_consumer import handle_alert, reconsider
 from trainer.service.context import TrainerContext
@@ -91,8 +91,10 @@ class Driftline:
         """The version that served each row; none served the training rows."""
         self._vote = VersionVote(VoteState(champion=FIRST_VERSION, weights={FIRST_VERSION: 1.0}))
         self._members: dict[str, FittedVersion] = {}
-        self._grown: dict[str, int] = {}
-        """The rows of a version that a retrain for growth made, whatever its window."""
+        self._to_grow: dict[str, int] = {}
+        """The rows that have to grow after a version that a retrain for growth made."""
+        self._is_better = False
+        """Whether the gate proved the newest version better than the champion."""
         self._test = SwapTest(context.swap, SwapState(champion=FIRST_VERSION))
         self._is_scored = np.zeros(len(stream), dtype=np.bool_)
         self._is_scored[stream.known_rows(stream.n_training)] = True
@@ -256,6 +258,7 @@ class Driftline:
         refit = check_refit(tried[window.name], self._losses_of(version.fitted, later), gate)
         golden = self._guards.on_golden_set(champion.estimator, version.fitted.estimator)
         decision = refit or (golden if decision.promote and golden is not None else decision)
+        self._is_better = decision.rule == "better"
         self.stored[name] = version
         self._references[name] = version.profile.features
         self._limit_versions()
@@ -346,10 +349,14 @@ class Driftline:
         newest = self.stored[self._newest]
         known = self._stream.known_rows(end)
         fresh = int((known >= newest.fitted.trained_until).sum())
-        rows = max(len(newest.fitted.rows), self._grown.get(newest.name, 0))
+        rows = self._to_grow.get(newest.name, len(newest.fitted.rows))
         if is_grown(rows, fresh, self._context.policy):
             self._retrain(None, self._usable_rows(end), 0, end)
-            self._grown = {self._newest: rows + fresh}
+            made = self.stored[self._newest]
+            is_better = made is not newest and self._is_better
+            trained = len(made.fitted.rows)
+            wanted = rows_to_grow(rows + fresh, fresh, trained, is_better=is_better)
+            self._to_grow = {made.name: wanted}
 
     def _compare_versions(self, end: int) -> None:
         """Take the losses of all versions on newly known labels; swap or weigh if due."""
