@@ -2,7 +2,8 @@
 
 The features of some models change one after the other.  An alert names the event that decided it,
 and the latency is the difference of the two records' timestamps: both are written by producers of
-this machine.
+this machine.  The events are encoded before the first is sent: a generator that encodes takes the
+CPU that the broker and the worker need, and the latency is then that of a full machine.
 
     python -m tests.benchmarks.alert_latency --events-per-s 8000 --models 4
 """
@@ -19,7 +20,6 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 import redis
-from confluent_kafka import Producer
 
 from driftline.monitor_state.partition_state import read_partition
 from driftline.stack import LocalStack
@@ -27,9 +27,10 @@ from driftline.topics import topic_registry
 from producer.codec import encode
 from producer.events import InferenceEvent
 from producer.ids import uuid7
+from producer.kafka_client import producer_of
 from producer.routing import partition_of, topic_names
 from tests.benchmarks import workload
-from tests.benchmarks.drain import monitors
+from tests.benchmarks.drain import Usage, monitors
 from tests.integration.read_topic import each_record
 from trainer.service.announce import announce
 
@@ -40,7 +41,7 @@ BEFORE_CHANGES_S: Final = 4.0
 CHANGES_S: Final = 6.0
 """The features change within this time, one after the other."""
 REST_S: Final = 2.0
-SLICE_S: Final = 0.01
+SLICE_S: Final = 0.005
 READY_S: Final = 60.0
 
 
@@ -52,11 +53,16 @@ class _Decided(msgspec.Struct):
 
 
 class Latency(NamedTuple):
-    """Milliseconds from the deciding event's append to its alert's, over ``n_alerts`` alerts."""
+    """Milliseconds from the deciding event's append to its alert's, over ``n_alerts`` alerts.
+
+    ``worker_cpu_us`` and ``generator_cpu_us`` are the CPU time of both processes, an event.
+    """
 
     p50_ms: float
     p99_ms: float
     n_alerts: int
+    worker_cpu_us: float
+    generator_cpu_us: float
 
 
 def measure(stack: LocalStack, events_per_s: float, n_models: int = N_MODELS) -> Latency:
@@ -71,10 +77,14 @@ def measure(stack: LocalStack, events_per_s: float, n_models: int = N_MODELS) ->
     for model in models:
         announce(stack.bootstrap_servers, workload.profile(model), topic_prefix=PREFIX)
     names = topic_names(PREFIX)
-    with monitors(stack, PREFIX):
+    records = _records(events_per_s, models)
+    with monitors(stack, PREFIX) as pids:
         _until_idle(stack, names.events, models)
-        _send(stack.bootstrap_servers, names.events, events_per_s, models)
+        began = Usage.of(pids), time.process_time()
+        _send(stack.bootstrap_servers, names.events, events_per_s, models, records)
+        generator_s = time.process_time() - began[1]
         time.sleep(REST_S)
+        worker_s = Usage.of(pids).cpu_s - began[0].cpu_s
     appended_ms = {
         (message.partition(), message.offset()): message.timestamp()[1]
         for message in each_record(stack.bootstrap_servers, names.events)
@@ -89,7 +99,8 @@ def measure(stack: LocalStack, events_per_s: float, n_models: int = N_MODELS) ->
     if len(latencies) < n_models:
         raise RuntimeError(f"only {len(latencies)} alerts of {n_models} models that changed")
     p50, p99 = np.quantile(latencies, (0.5, 0.99))
-    return Latency(float(p50), float(p99), len(latencies))
+    worker_us, generator_us = (1e6 * cpu_s / len(records) for cpu_s in (worker_s, generator_s))
+    return Latency(float(p50), float(p99), len(latencies), worker_us, generator_us)
 
 
 def _until_idle(stack: LocalStack, topic: str, models: Sequence[str]) -> None:
@@ -103,31 +114,47 @@ def _until_idle(stack: LocalStack, topic: str, models: Sequence[str]) -> None:
             time.sleep(SLICE_S)
 
 
-def _send(bootstrap_servers: str, topic: str, events_per_s: float, models: Sequence[str]) -> None:
-    """Send events of all models in turns, at a steady rate; the features change one by one."""
-    producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 1})
+def _records(events_per_s: float, models: Sequence[str]) -> list[bytes]:
+    """The values of all records, of the models in turns; the features change one by one."""
     rng = np.random.default_rng(1)
-    partitions = [partition_of(model, workload.N_PARTITIONS) for model in models]
+    seconds = np.arange(0, BEFORE_CHANGES_S + CHANGES_S + REST_S, 1 / events_per_s)
+    values = rng.standard_normal((len(seconds), len(workload.FEATURES))).round(6)
     shape = len(models), len(workload.FEATURES)
     changes_s = BEFORE_CHANGES_S + np.linspace(0, CHANGES_S, shape[0] * shape[1]).reshape(shape)
-    began_s, n, seconds = time.monotonic(), 0, BEFORE_CHANGES_S + CHANGES_S + REST_S
-    while (now_s := time.monotonic() - began_s) < seconds:
-        due = int(now_s * events_per_s) - n
-        values = rng.standard_normal((due, len(workload.FEATURES))).round(6)
-        for row in range(due):
-            model = (n + row) % len(models)
-            values[row] += SHIFT * (now_s >= changes_s[model])
-            time_ms = time.time_ns() // 1_000_000
-            event = InferenceEvent(
+    values += SHIFT * (seconds[:, None] >= changes_s[np.arange(len(seconds)) % len(models)])
+    times_ms = time.time_ns() // 1_000_000 + (seconds * 1_000).astype(np.int64)
+    return [
+        encode(
+            InferenceEvent(
                 id=uuid7(time_ms),
-                model=models[model],
+                model=models[i % len(models)],
                 version=workload.VERSION,
                 time_ms=time_ms,
-                features=dict(zip(workload.FEATURES, values[row].tolist(), strict=True)),
+                features=dict(zip(workload.FEATURES, row.tolist(), strict=True)),
                 prediction=0.5,
             )
-            producer.produce(topic, encode(event), key=models[model], partition=partitions[model])
-        n += due
+        )
+        for i, (time_ms, row) in enumerate(zip(times_ms.tolist(), values, strict=True))
+    ]
+
+
+def _send(
+    bootstrap_servers: str,
+    topic: str,
+    events_per_s: float,
+    models: Sequence[str],
+    records: Sequence[bytes],
+) -> None:
+    """Send records of the models in turns, at a steady rate, with the logger's settings."""
+    producer = producer_of({"bootstrap.servers": bootstrap_servers})
+    partitions = [partition_of(model, workload.N_PARTITIONS) for model in models]
+    began_s, n = time.monotonic(), 0
+    while n < len(records):
+        due = min(len(records), int((time.monotonic() - began_s) * events_per_s))
+        for i in range(n, due):
+            model = i % len(models)
+            producer.produce(topic, records[i], key=models[model], partition=partitions[model])
+        n = due
         producer.poll(0)
         time.sleep(SLICE_S)
     producer.flush(READY_S)

@@ -162,7 +162,8 @@ def main() -> None:
         results["alert_latency"] = latency._asdict()
         print(
             f"from event to alert at {half:,.0f} events/s: p50 {latency.p50_ms:.0f} ms, p99 "
-            f"{latency.p99_ms:.0f} ms ({latency.n_alerts} alerts)",
+            f"{latency.p99_ms:.0f} ms ({latency.n_alerts} alerts; CPU an event: worker "
+            f"{latency.worker_cpu_us:.0f} us, generator {latency.generator_cpu_us:.0f} us)",
             flush=True,
         )
     results["core_us_per_event"] = []
