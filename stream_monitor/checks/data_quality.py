@@ -73,7 +73,13 @@ class DataQualityRules:
         self._constant: ConstantValueRule | None = None
         self._suspicions: dict[RuleName, Suspicion] = {}
         self._odd_of_drift = False
-        self._last_index = 2 * len(reference.quantiles)
+        quantiles = reference.quantiles
+        self._last_index = 2 * len(quantiles)
+        self._has_wide_bounds = (
+            bounds is not None
+            and len(quantiles) > 0
+            and bool(bounds.low <= quantiles[0] and quantiles[-1] <= bounds.high)
+        )
         if watched and reference.kind == "numeric" and reference.sd:
             self._units = UnitRule(reference.centre, reference.scale, reference.sd, FIXED_POINT)
             if reference.repeats is not None:
@@ -97,13 +103,14 @@ class DataQualityRules:
         found: list[RuleChange] = []
         if values.scaled is None:
             return found
+        outside = (values.index == 0) | (values.index == self._last_index)
         if self._units is not None:
-            outside = (values.index == 0) | (values.index == self._last_index)
             found += self._units.observe(values.scaled, outside)
         if self._constant is not None:
             found += self._constant.observe(values.scaled)
         if self.odd is not None and values.raw is not None:
-            found += self.odd.observe(values.raw, values.index)
+            inside = self._has_wide_bounds and not outside.any()
+            found += self.odd.observe(values.raw, values.index, all_inside=inside)
         return sorted(found, key=lambda change: change.seen) if len(found) > 1 else found
 
     def suppresses(self, change: RuleChange, *, drifts: bool) -> bool:

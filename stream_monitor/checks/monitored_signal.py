@@ -129,7 +129,7 @@ class MonitoredSignal:
         """Apply n consecutive events; ``offsets`` and ``times_ms`` have shape (n,)."""
         signals = self.detectors.observe(values, times_ms)
         valid = values.valid
-        all_valid = bool(valid.all())
+        all_valid = len(values.index) == len(valid)
         positions = None if all_valid else np.flatnonzero(valid)
         findings = self._observe_validity(values, all_valid, signals, offsets, times_ms, onset)
 
@@ -151,6 +151,8 @@ class MonitoredSignal:
         broken = self.rules.open
         changes = self.rules.observe(values)
         needed = bool(suspicions) or self.main.needs_events
+        if not needed and not changes:
+            return findings
         codes = self.transform.bin[values.index].astype(np.int64) if needed else None
         losses = self.expected.losses[values.index] if needed and self.expected else None
         invalid = (

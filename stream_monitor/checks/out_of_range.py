@@ -56,6 +56,7 @@ _NEXT: Final = 1 / 8  # of the width of the range
 _OVER: Final = 5.0  # the logarithm of how much likelier it must be that odd values are few
 _FEW: Final = 4.0  # times fewer than there were
 _ENDLESS: Final = 1e300
+_NOWHERE: Final = np.zeros(0, dtype=np.int64)
 
 
 class OutOfRangeChange(NamedTuple):
@@ -147,11 +148,17 @@ class OutOfRangeRule:
         outside = (values < self._bounds.low) | (values > self._bounds.high)
         return outside if self.state.flagged is None else outside | (values == self.state.flagged)
 
-    def observe(self, values: Floats, index: Ints) -> list[OutOfRangeChange]:
-        """Apply consecutive values (n,) and their indices; returns the changes."""
+    def observe(
+        self, values: Floats, index: Ints, *, all_inside: bool = False
+    ) -> list[OutOfRangeChange]:
+        """Apply consecutive values (n,) and their indices; returns the changes.
+
+        ``all_inside``: it is known that no value is outside of the bounds.
+        """
         changes: list[OutOfRangeChange] = []
-        bounds = self._bounds
-        outside = ((values < bounds.low) | (values > bounds.high)).nonzero()[0]
+        bounds, outside = self._bounds, _NOWHERE
+        if not all_inside:
+            outside = ((values < bounds.low) | (values > bounds.high)).nonzero()[0]
         self.latest = np.zeros(len(values), dtype=np.bool_)
         at = 0
         while at < len(values):

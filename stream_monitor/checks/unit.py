@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
+from operator import mul, sub
 from typing import Final, NamedTuple
 
 import msgspec
@@ -25,6 +27,8 @@ _MIN_JUMP_SD: Final = 3.0
 _STEP_SHARE: Final = 0.6  # of the jump, between two neighbouring events
 _SPREAD_WEIGHT: Final = 0.25
 _SQUARE_SHIFT: Final = 12  # squares of 32 scaled values must fit 64 bits
+_FEW_VALUES: Final = 64
+"""Fewer values are faster in plain Python."""
 _TOLERANCE: Final = 0.15  # of the jump: the level may also have moved by itself meanwhile
 
 
@@ -147,6 +151,8 @@ def _sums(
 
     The parts begin at ``starts``; ``before`` is the value before the first of them.
     """
+    if len(values) <= _FEW_VALUES:
+        return _sums_of_few(values.tolist(), outside.tolist(), before, starts)
     first = starts[0]
     part, at = values[first:], [start - first for start in starts]
     steps = np.empty_like(part)
@@ -160,6 +166,19 @@ def _sums(
         np.maximum.reduceat(np.abs(steps, out=steps), at).tolist(),
         strict=True,
     )
+
+
+def _sums_of_few(
+    values: list[int], outside: list[bool], before: int, starts: list[int]
+) -> Iterator[tuple[int, int, int, int, int]]:
+    """The same in plain Python: each array operation has a cost of its own."""
+    for start, end in pairwise([*starts, len(values)]):
+        part = values[start:end]
+        steps = map(sub, part, [before, *part[:-1]])
+        shifted = [value >> _SQUARE_SHIFT for value in part]
+        squares = sum(map(mul, shifted, shifted))
+        yield end, sum(part), squares, sum(outside[start:end]), max(map(abs, steps))
+        before = part[-1]
 
 
 class UnitRule:

@@ -244,11 +244,12 @@ class PartitionMonitor:
         records = np.searchsorted(micro_batch.offsets, batch.offsets)
         appended = clock[records]
         last = model.retention.events_ms.get(version, int(appended[0]))
-        idle = np.diff(appended, prepend=last) >= self.spec.windows.idle_close_ms
-        start = 0
-        for gap in [*np.flatnonzero(idle).tolist(), len(batch)]:
+        idle_ms, gaps, start = self.spec.windows.idle_close_ms, list[int](), 0
+        if int(appended[-1]) - last >= idle_ms:  # the clock never goes back
+            gaps = np.flatnonzero(np.diff(appended, prepend=last) >= idle_ms).tolist()
+        for gap in [*gaps, len(batch)]:
             if gap > start:
-                seen = model.observe(batch[start:gap])
+                seen = model.observe(batch[start:gap] if gaps else batch)
                 out.alerts.extend(seen.alerts)
                 out.windows.extend(seen.windows)
                 self.counters.late += seen.late

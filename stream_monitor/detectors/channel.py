@@ -66,30 +66,44 @@ class Channel:
 
     def observe(self, values: Ints) -> list[Detection]:
         """Apply the fixed-point values of consecutive events, shape (n,)."""
-        block = self._reference.block
-        head = (block - self._count) % block
-        if self._count + len(values) < block:
-            self._count += len(values)
+        block, n = self._reference.block, len(values)
+        start = block - self._count  # values that fill the open block
+        if n <= _FEW_VALUES:
+            plain: list[int] = values.tolist()
+            if n < start:
+                self._count += n
+                self._total += sum(plain)
+                return []
+            few = [self._total + sum(plain[:start])]
+            few += [sum(plain[i : i + block]) for i in range(start, n - block + 1, block)]
+            self._count = (n - start) % block
+            self._total = sum(plain[n - self._count :])
+            return self._detect(self._standardised(few), start - 1)
+        if n < start:
+            self._count += n
             self._total += int(values.sum())
             return []
-        full = (len(values) - head) // block
-        end = head + full * block
-        first_end = head - 1 if head else block - 1
-        if len(values) <= _FEW_VALUES:
-            plain: list[int] = values.tolist()
-            few = [sum(plain[i : i + block]) for i in range(head, end, block)]
-            if head:
-                few.insert(0, self._total + sum(plain[:head]))
-            self._count, self._total = len(plain) - end, sum(plain[end:])
-            return self._detect(self._standardised(few), first_end)
-        sums = np.add.reduceat(values[:end], np.arange(head, end, block))
-        if head:
-            sums = np.concatenate(([self._total + int(values[:head].sum())], sums))
-        self._count = len(values) - end
+        self._count = (n - start) % block
+        end = n - self._count
+        places = np.arange(start - block, end, block)
+        places[0] = 0  # the rest of the open block
+        sums = np.add.reduceat(values[:end], places)
+        sums[0] += self._total
         self._total = int(values[end:].sum())
         reference = self._reference
         z = (sums / (block * FIXED_POINT) - reference.mean) / reference.sd
-        return self._detect(z.clip(-Z_LIMIT, Z_LIMIT).tolist(), first_end)
+        return self._detect(z.clip(-Z_LIMIT, Z_LIMIT).tolist(), start - 1)
+
+    def observe_zeros(self, n: int) -> list[Detection]:
+        """Apply ``n`` values of 0, as `observe` would."""
+        start = self._reference.block - self._count
+        if n < start:
+            self._count += n
+            return []
+        full, self._count = divmod(n - start, self._reference.block)
+        z = self._standardised((self._total, 0) if full else (self._total,))
+        self._total = 0
+        return self._detect([*z, *(z[1:] * (full - 1))], start - 1)
 
     def _standardised(self, sums: Sequence[int]) -> list[float]:
         """Block means as the detectors see them; the same numbers as those of an array.
@@ -98,7 +112,10 @@ class Channel:
         """
         of = self._reference
         n, mean, sd = of.block * FIXED_POINT, of.mean, of.sd
-        return [max(-Z_LIMIT, min(Z_LIMIT, (total / n - mean) / sd)) for total in sums]
+        z = [(total / n - mean) / sd for total in sums]
+        if max(z) > Z_LIMIT or min(z) < -Z_LIMIT:
+            return [max(-Z_LIMIT, min(Z_LIMIT, value)) for value in z]
+        return z
 
     def _detect(self, z: Sequence[float], first_end: int) -> list[Detection]:
         scale = self._reference.adwin_scale

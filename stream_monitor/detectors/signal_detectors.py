@@ -37,6 +37,9 @@ class SignalDetectors:
         self.arl0_events = arl0_events
         self.n_detectors = 2 * len(reference.channels)
         self._transform = transform
+        self._tables: dict[str, Ints | None] = {
+            c.channel: transform.table(c.channel) for c in reference.channels
+        }
         point_mass = reference.point_mass
         n = len(reference.quantiles)
         self._per_rest = 1.0 if point_mass is None else n / (n - point_mass[1] + point_mass[0])
@@ -62,24 +65,27 @@ class SignalDetectors:
         Event times (n,) are needed where the reference has a season.  Detections are sorted by
         position, channel and detector.
         """
-        transform, index = self._transform, transformed.index
+        index, n = transformed.index, len(transformed.valid)
         signals: list[Detection] = []
         off: Ints | None = None  # the values off the point mass
         for name, channel in self._channels:
             if name == "validity":
+                if len(index) == n:
+                    signals += channel.observe_zeros(n)
+                    continue
                 values = np.multiply(~transformed.valid, FIXED_POINT, dtype=np.int64)
                 signals += channel.observe(values)
                 continue
-            table = transform.table(name)
+            table = self._tables[name]
             if table is None:
                 raise CorruptState(f"the reference has a {name} channel, its values have none")
             if name in OF_REST:
                 if off is None:
-                    off = np.flatnonzero(index != transform.point_mass)
+                    off = np.flatnonzero(index != self._transform.point_mass)
                 found = [self._of_rest(s, off) for s in channel.observe(table[index[off]])]
             else:
-                found = channel.observe(self._left(name, table[index], transformed, times_ms))
-            if found and len(index) < len(transformed.valid):
+                found = channel.observe(self._left(name, table.take(index), transformed, times_ms))
+            if found and len(index) < n:
                 where = np.flatnonzero(transformed.valid)
                 found = [s._replace(position=int(where[s.position])) for s in found]
             signals += found

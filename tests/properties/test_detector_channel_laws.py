@@ -158,3 +158,15 @@ def test_a_channel_is_fed_exact_block_means() -> None:
         other.observe(np.array([value]))
 
     assert one.snapshot() == other.snapshot()
+
+
+@given(sizes=st.lists(st.integers(0, 600), max_size=8), first=st.integers(0, FIXED_POINT))
+def test_zeros_are_applied_by_their_number_as_one_by_one(sizes: list[int], first: int) -> None:
+    fitted = reference("numeric").channels[0]
+    one, other = Channel(fitted, ARL0), Channel(fitted, ARL0)
+    for size in sizes:
+        value = np.array([first], dtype=np.int64)
+        assert one.observe(value) == other.observe(value)
+        assert one.observe_zeros(size) == other.observe(np.zeros(size, dtype=np.int64))
+
+    assert one.snapshot() == other.snapshot()
