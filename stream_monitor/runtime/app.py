@@ -31,7 +31,8 @@ from stream_monitor.runtime.watchdog import PartitionProgress
 from stream_monitor.runtime.worker_heartbeat_writer import HEARTBEAT_INTERVAL_S
 from stream_monitor.settings import Settings
 from stream_monitor.state.partition_state import PartitionStateFactory
-from stream_monitor.state.store import StateStore, StoreMisconfigured
+from stream_monitor.state.redis_store import RedisStateStore
+from stream_monitor.state.store import StoreMisconfigured
 from stream_monitor.web import PortInUse, WebServer
 
 log = structlog.get_logger(__name__)
@@ -66,7 +67,7 @@ class MonitorApp(faust.App):
     components: Components
 
     def __init__(
-        self, settings: Settings, state_factory: PartitionStateFactory, store: StateStore
+        self, settings: Settings, state_factory: PartitionStateFactory, store: RedisStateStore
     ) -> None:
         kafka = settings.kafka
         super().__init__(

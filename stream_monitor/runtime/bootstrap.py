@@ -26,7 +26,8 @@ from stream_monitor.runtime.watchdog import Watchdog
 from stream_monitor.runtime.worker_heartbeat_writer import WorkerHeartbeatWriter
 from stream_monitor.settings import Settings
 from stream_monitor.state.partition_state import PartitionStateFactory
-from stream_monitor.state.store import StateStore, StoreUnavailable
+from stream_monitor.state.redis_store import RedisStateStore
+from stream_monitor.state.store import StoreUnavailable
 
 _PING_S = 2.0
 
@@ -35,7 +36,7 @@ _PING_S = 2.0
 class Components:
     """The components of a worker, which the application connects to Faust."""
 
-    store: StateStore
+    store: RedisStateStore
     partitions: OwnedPartitions
     reader: EventTopicReader
     publisher: Publisher
@@ -110,7 +111,7 @@ async def handle_read_failure(
 
 
 def build(
-    settings: Settings, state_factory: PartitionStateFactory, store: StateStore
+    settings: Settings, state_factory: PartitionStateFactory, store: RedisStateStore
 ) -> Components:
     """Build the components of one worker.  Call it inside the event loop that runs them."""
     metrics = Metrics()

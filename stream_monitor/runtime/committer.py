@@ -17,6 +17,7 @@ from stream_monitor.runtime.outbox import OutboxRelay
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
 from stream_monitor.settings import CommitSettings
 from stream_monitor.state.chunked_commit import ChunkedFields, expand_chunks, split_into_chunks
+from stream_monitor.state.redis_store import RedisStateStore
 from stream_monitor.state.store import (
     ATTEMPT_FIELD,
     CHUNKED_FIELD,
@@ -24,7 +25,6 @@ from stream_monitor.state.store import (
     Commit,
     CommitOutcome,
     CommitResult,
-    StateStore,
     StoreUnavailable,
 )
 
@@ -75,7 +75,7 @@ class Committer:
 
     def __init__(
         self,
-        store: StateStore,
+        store: RedisStateStore,
         partitions: OwnedPartitions,
         relay: OutboxRelay,
         metrics: Metrics,

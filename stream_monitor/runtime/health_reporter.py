@@ -28,8 +28,8 @@ from stream_monitor.runtime.open_transactions import partition_ends
 from stream_monitor.runtime.outbound_records import SOURCE
 from stream_monitor.runtime.partitions import OwnedPartitions
 from stream_monitor.runtime.publisher import Publisher
-from stream_monitor.state.redis_store import partition_key
-from stream_monitor.state.store import STOPPED, StateStore, StoreUnavailable
+from stream_monitor.state.redis_store import RedisStateStore, partition_key
+from stream_monitor.state.store import STOPPED, StoreUnavailable
 from stream_monitor.trainer_heartbeat import last_heartbeat
 
 log = structlog.get_logger(__name__)
@@ -57,7 +57,7 @@ class HealthReporter:
         self,
         partitions: OwnedPartitions,
         publisher: Publisher,
-        store: StateStore,
+        store: RedisStateStore,
         metrics: Metrics,
         *,
         topic: str,

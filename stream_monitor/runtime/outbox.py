@@ -21,7 +21,8 @@ from stream_monitor.metrics import Metrics
 from stream_monitor.runtime.outbound_records import alert_headers
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.state.partition_state import ALERT, PERFORMANCE, WINDOW
-from stream_monitor.state.store import StateStore, StoreUnavailable
+from stream_monitor.state.redis_store import RedisStateStore
+from stream_monitor.state.store import StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +36,7 @@ class OutboxRelay:
 
     def __init__(
         self,
-        store: StateStore,
+        store: RedisStateStore,
         publisher: Publisher,
         metrics: Metrics,
         *,

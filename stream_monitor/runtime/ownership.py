@@ -28,14 +28,8 @@ from stream_monitor.runtime.reader import EventTopicReader, FetchPosition, ReadF
 from stream_monitor.settings import OnStateLoss
 from stream_monitor.state.chunked_commit import ChunkedFields, merge_chunks
 from stream_monitor.state.partition_state import STATE, PartitionState, PartitionStateFactory
-from stream_monitor.state.redis_store import partition_key
-from stream_monitor.state.store import (
-    Acquired,
-    AcquireRejected,
-    CommitOutcome,
-    StateStore,
-    StoreUnavailable,
-)
+from stream_monitor.state.redis_store import RedisStateStore, partition_key
+from stream_monitor.state.store import Acquired, AcquireRejected, CommitOutcome, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +67,7 @@ class PartitionRecovery:
         *,
         topic: str,
         member: str,
-        store: StateStore,
+        store: RedisStateStore,
         state_factory: PartitionStateFactory,
         reader: EventTopicReader,
         on_state_loss: OnStateLoss,
@@ -203,7 +197,7 @@ class PartitionOwnership:
         self,
         *,
         topic: str,
-        store: StateStore,
+        store: RedisStateStore,
         recovery: PartitionRecovery,
         partitions: OwnedPartitions,
         reader: EventTopicReader,

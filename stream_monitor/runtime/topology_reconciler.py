@@ -39,8 +39,8 @@ from stream_monitor.state.partition_state import (
     topology_field,
     topology_in,
 )
-from stream_monitor.state.redis_store import partition_key
-from stream_monitor.state.store import StateStore, StoreUnavailable
+from stream_monitor.state.redis_store import RedisStateStore, partition_key
+from stream_monitor.state.store import StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +65,7 @@ class TopologyReconciler:
         self,
         partitions: OwnedPartitions,
         publisher: Publisher,
-        store: StateStore,
+        store: RedisStateStore,
         *,
         topic: str,
         assigned: Callable[[], Collection[int]],

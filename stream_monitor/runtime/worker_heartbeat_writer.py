@@ -11,7 +11,8 @@ import msgspec
 
 from stream_monitor.runtime.clock import wall_clock_ms
 from stream_monitor.runtime.partitions import OwnedPartitions
-from stream_monitor.state.store import StateStore, StoreUnavailable
+from stream_monitor.state.redis_store import RedisStateStore
+from stream_monitor.state.store import StoreUnavailable
 from stream_monitor.worker_heartbeat import WorkerHeartbeat, decode_heartbeats, expired, workers_key
 
 HEARTBEAT_INTERVAL_S: Final = 15.0
@@ -21,7 +22,7 @@ class WorkerHeartbeatWriter:
     """Writes the heartbeat of one worker.  ``web`` is its HTTP address, once it listens."""
 
     def __init__(
-        self, store: StateStore, partitions: OwnedPartitions, topic: str, member: str
+        self, store: RedisStateStore, partitions: OwnedPartitions, topic: str, member: str
     ) -> None:
         self._store, self._partitions, self._member = store, partitions, member
         self._key = workers_key(topic)

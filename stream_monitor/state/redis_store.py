@@ -76,8 +76,9 @@ def partition_key(topic: str, partition: int) -> str:
 
 
 class RedisStateStore:
-    """A `StateStore` in Redis.
+    """Stores the state of partitions.
 
+    All methods but `commit` raise `StoreUnavailable`; all may raise `StoreMisconfigured`.
     A member of an older generation may acquire a partition when its owner has not written for
     ``owner_timeout_ms``: three session timeouts.  ``timeout_s`` bounds each request.  The client
     for commits never resends; the committer resends the same transaction, which the store
@@ -104,7 +105,7 @@ class RedisStateStore:
     async def acquire(
         self, key: str, generation: int, member: str, now_ms: int
     ) -> Acquired | AcquireRejected:
-        """See `StateStore`."""
+        """Become the owner of a partition, with a new random fencing token."""
         args = [generation, member, now_ms, self._owner_timeout_ms, secrets.token_hex(8)]
         async with _reported():
             status, *rest = await self._acquire(keys=[key], args=args)
@@ -120,13 +121,13 @@ class RedisStateStore:
         )
 
     async def read(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
-        """See `StateStore`."""
+        """Some committed fields of any partition; no ownership is needed."""
         async with _reported():
             found: Any = await self._redis.hmget(key, list(fields))
         return list(found)
 
     async def load(self, key: str) -> dict[str, bytes]:
-        """See `StateStore`."""
+        """All fields except those of the store itself, which begin with ``_``."""
         fields: dict[str, bytes] = {}
         async with _reported():
             async for field, value in self._redis.hscan_iter(key, count=SCAN_COUNT):
@@ -135,7 +136,11 @@ class RedisStateStore:
         return fields
 
     async def commit(self, key: str, commit: Commit) -> CommitResult:
-        """See `StateStore`."""
+        """Write state and offset together, if the partition is as `Commit` expects it.
+
+        Raises:
+            CommitTooLarge: there are more than `MAX_PAIRS` fields.
+        """
         check_size(key, commit)
         expect = -1 if commit.expect is None else commit.expect
         chunked = "1" if commit.chunked else ""
@@ -162,26 +167,29 @@ class RedisStateStore:
         return CommitResult(CommitOutcome(status.decode().lower()), offset.decode())
 
     async def outbox(self, key: str) -> dict[str, bytes]:
-        """See `StateStore`.  The server scans the hash and sends only the matching fields."""
+        """The outbox of a partition: the fields that begin with `OUTBOX`.
+
+        The server scans the hash and sends only the matching fields.
+        """
         pattern = f"{OUTBOX}*"
         async with _reported():
             found = self._redis.hscan_iter(key, match=pattern, count=SCAN_COUNT)
             return {field.decode(): value async for field, value in found}
 
     async def discard(self, key: str, fields: Sequence[str]) -> None:
-        """See `StateStore`."""
+        """Remove outbox entries that were published."""
         if fields:
             async with _reported():
                 await self._redis.hdel(key, *fields)
 
     async def write_fields(self, key: str, fields: Mapping[str, bytes]) -> None:
-        """See `StateStore`."""
+        """Write fields of a hash that is not a partition: it has no owner and no offset."""
         async with _reported():
             for field, value in fields.items():
                 await self._redis.hset(key, field, value)
 
     async def sweep(self, key: str, fencing_token: str, fields: Sequence[str]) -> int:
-        """See `StateStore`."""
+        """Remove those of ``fields`` that are dead; return how many."""
         removed = 0
         async with _reported():
             for first in range(0, len(fields), SWEEP_FIELDS):
@@ -190,17 +198,17 @@ class RedisStateStore:
         return removed
 
     async def release(self, key: str, fencing_token: str) -> bool:
-        """See `StateStore`."""
+        """Give the partition up, so that the next owner need not wait."""
         async with _reported():
             return bool(await self._release(keys=[key], args=[fencing_token]))
 
     async def stop(self, key: str, fencing_token: str, why: str) -> bool:
-        """See `StateStore`."""
+        """Record why the owner stopped reading; the next acquisition clears it."""
         async with _reported():
             return bool(await self._stop(keys=[key], args=[fencing_token, why]))
 
     async def quarantine(self, key: str, now_ms: int) -> str:
-        """See `StateStore`."""
+        """Rename a partition's hash, so that its state is kept but unused; return the name."""
         name = f"{key}:quarantine:{now_ms}"
         async with _reported():
             if await self._commits.exists(
@@ -210,21 +218,25 @@ class RedisStateStore:
         return name
 
     async def publish_window(self, redis_key: str, json: bytes, ttl_ms: int) -> None:
-        """See `StateStore`."""
+        """Make a closed window readable for ``ttl_ms``."""
         async with _reported():
             await self._redis.set(redis_key, json, px=ttl_ms)
 
     async def publish_performance(
         self, redis_key: str, json: bytes, offset: int, ttl_ms: int
     ) -> None:
-        """See `StateStore`."""
+        """Make the performance as of ``offset`` readable, unless that of a higher offset is."""
         async with _reported():
             await self._performance(keys=[redis_key], args=[json, ttl_ms, offset])
 
     async def check(self, keys: Sequence[str] = ()) -> str | None:
-        """See `StateStore`.  The warning: ``CONFIG`` is forbidden, so that no policy could be read.
+        """Check that the store can hold the state under ``keys``; return a warning, if any.
 
-        It tries every command that a worker needs once, on keys that it removes afterwards.
+        It tries every command that a worker needs once, on keys that it removes afterwards.  The
+        warning: ``CONFIG`` is forbidden, so that no policy could be read.
+
+        Raises:
+            StoreMisconfigured: it may evict keys, lacks a command, or a key holds other data.
         """
         await self._check_mode()
         await self._try_commands()
@@ -290,12 +302,12 @@ class RedisStateStore:
             )
 
     async def ping(self) -> None:
-        """See `StateStore`."""
+        """Return if the store answers."""
         async with _reported():
             await self._commits.ping()
 
     async def close(self) -> None:
-        """See `StateStore`."""
+        """Close the connections."""
         await self._redis.aclose()
         await self._commits.aclose()
 

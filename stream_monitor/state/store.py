@@ -1,4 +1,4 @@
-"""The interface of a state store: one hash per partition, written by compare-and-set.
+"""What a state store takes and returns: one hash per partition, written by compare-and-set.
 
 The outcome of a commit decides what the worker does next:
 
@@ -15,8 +15,8 @@ UNKNOWN         no answer: send the same transaction again, never advance
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 MAX_PAIRS: Final = 3_500
 """Most fields of one commit.  Lua's ``unpack`` fails near 8,000 values."""
@@ -137,7 +137,7 @@ class Commit(NamedTuple):
 
     The store applies it only if it holds the offset ``expect`` (``None``: no offset), and chunks of
     fields exactly if ``chunked``: a store that was rewound may hold chunks at the same offset.
-    Fields with an empty value are dead; `StateStore.sweep` removes them later.
+    Fields with an empty value are dead; `RedisStateStore.sweep` removes them later.
     """
 
     fencing_token: str
@@ -147,89 +147,6 @@ class Commit(NamedTuple):
     now_ms: int
     fields: Mapping[str, bytes]
     chunked: bool = False
-
-
-class StateStore(Protocol):
-    """Stores the state of partitions.
-
-    All methods but `commit` raise `StoreUnavailable`; all may raise `StoreMisconfigured`.
-    """
-
-    async def acquire(
-        self, key: str, generation: int, member: str, now_ms: int
-    ) -> Acquired | AcquireRejected:
-        """Become the owner of a partition, with a new random fencing token."""
-        ...
-
-    async def read(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
-        """Some committed fields of any partition; no ownership is needed."""
-        ...
-
-    async def load(self, key: str) -> dict[str, bytes]:
-        """All fields except those of the store itself, which begin with ``_``."""
-        ...
-
-    async def commit(self, key: str, commit: Commit) -> CommitResult:
-        """Write state and offset together, if the partition is as `Commit` expects it.
-
-        Raises:
-            CommitTooLarge: there are more than `MAX_PAIRS` fields.
-        """
-        ...
-
-    async def outbox(self, key: str) -> dict[str, bytes]:
-        """The outbox of a partition: the fields that begin with `OUTBOX`."""
-        ...
-
-    async def discard(self, key: str, fields: Sequence[str]) -> None:
-        """Remove outbox entries that were published."""
-        ...
-
-    async def write_fields(self, key: str, fields: Mapping[str, bytes]) -> None:
-        """Write fields of a hash that is not a partition: it has no owner and no offset."""
-        ...
-
-    async def sweep(self, key: str, fencing_token: str, fields: Sequence[str]) -> int:
-        """Remove those of ``fields`` that are dead; return how many."""
-        ...
-
-    async def release(self, key: str, fencing_token: str) -> bool:
-        """Give the partition up, so that the next owner need not wait."""
-        ...
-
-    async def stop(self, key: str, fencing_token: str, why: str) -> bool:
-        """Record why the owner stopped reading; the next acquisition clears it."""
-        ...
-
-    async def quarantine(self, key: str, now_ms: int) -> str:
-        """Rename a partition's hash, so that its state is kept but unused; return the name."""
-        ...
-
-    async def publish_window(self, redis_key: str, json: bytes, ttl_ms: int) -> None:
-        """Make a closed window readable for ``ttl_ms``."""
-        ...
-
-    async def publish_performance(
-        self, redis_key: str, json: bytes, offset: int, ttl_ms: int
-    ) -> None:
-        """Make the performance as of ``offset`` readable, unless that of a higher offset is."""
-        ...
-
-    async def check(self, keys: Sequence[str] = ()) -> str | None:
-        """Check that the store can hold the state under ``keys``; return a warning, if any.
-
-        Raises:
-            StoreMisconfigured: it may evict keys, lacks a command, or a key holds other data.
-        """
-        ...
-
-    async def ping(self) -> None:
-        """Return if the store answers."""
-        ...
-
-    async def close(self) -> None:
-        """Close the connections."""
-        ...
 
 
 def check_size(key: str, commit: Commit) -> None:

@@ -25,12 +25,12 @@ from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
 from stream_monitor.runtime.processor import BatchProcessor
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.settings import CommitSettings, DeadLetterSettings
-from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.partition_state import ALERT, PartitionStateFactory
 from stream_monitor.state.store import Acquired
 from tests.builders import batch_of
 from tests.call_path import ROOT, CallPath
 from tests.golden.behaviour import SPECS, TOPIC, read
+from tests.memory_store import InMemoryStateStore
 
 MAX_PATH: Final = 20
 MAX_OTHERS: Final = 74

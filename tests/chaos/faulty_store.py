@@ -83,7 +83,7 @@ class FaultyStore(RedisStateStore):
                     await self._redis.hset(key, mapping=dict[Any, Any](fields))
 
     async def commit(self, key: str, commit: Commit) -> CommitResult:
-        """As in `StateStore`, now and then without a reply."""
+        """As in `RedisStateStore`, now and then without a reply."""
         self._perhaps_die(0.04)
         if not self.calm and self._chance.random() < 0.05:
             return CommitResult(CommitOutcome.UNKNOWN, "never arrived")
@@ -115,7 +115,7 @@ class FaultyStore(RedisStateStore):
         return await super().commit(key, commit)
 
     async def load(self, key: str) -> dict[str, bytes]:
-        """As in `StateStore`."""
+        """As in `RedisStateStore`."""
         fields = await super().load(key)
         if self._flaw is Flaw.UNREAD_CHUNKS:
             return {
@@ -124,7 +124,7 @@ class FaultyStore(RedisStateStore):
         return fields
 
     async def discard(self, key: str, fields: Any) -> None:
-        """As in `StateStore`; the caller may die before and after."""
+        """As in `RedisStateStore`; the caller may die before and after."""
         self._perhaps_die(0.1)
         await super().discard(key, fields)
         self._perhaps_die(0.1)

@@ -25,10 +25,10 @@ from stream_monitor.runtime.processor import BatchProcessor
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.runtime.reader import EventTopicReader, FetchPosition, ReadFailure
 from stream_monitor.settings import CommitSettings, DeadLetterSettings
-from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.partition_state import PartitionStateFactory
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.state.store import ATTEMPT_FIELD, AttemptMarker
+from tests.memory_store import InMemoryStateStore
 
 TOPIC: Final = "careful"
 SEEN: Final = "s:seen"

@@ -18,7 +18,6 @@ from stream_monitor.runtime.poison_records import (
     RawBatch,
     UnreadableBatch,
 )
-from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.state.store import ATTEMPT_FIELD, AttemptMarker
 from tests.chaos.guarded_fetch_worker import (
@@ -32,6 +31,7 @@ from tests.chaos.guarded_fetch_worker import (
     left,
 )
 from tests.hypothesis_profiles import examples
+from tests.memory_store import InMemoryStateStore
 
 
 def a_log(seed: int, n_batches: int = 60) -> list[Packed]:

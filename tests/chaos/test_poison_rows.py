@@ -21,7 +21,6 @@ from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.runtime.poison_records import MAX_ATTEMPTS, POISON_RECORD
 from stream_monitor.runtime.poison_rows import MAX_POISON_ROWS
 from stream_monitor.runtime.processor import BatchProcessor
-from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.partition_state import (
     STATE,
     BatchResult,
@@ -41,6 +40,7 @@ from tests.integration.monitor_harness import (
 from tests.integration.oracle import FATAL_PREDICTION
 from tests.integration.read_topic import read_topic
 from tests.integration.test_monitor_kill import in_batches
+from tests.memory_store import InMemoryStateStore
 from tests.properties.partition_logs import SPEC
 
 NOON: Final = 1_711_800_000_000

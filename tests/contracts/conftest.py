@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 
-from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.redis_store import RedisStateStore, partition_key
-from stream_monitor.state.store import StateStore
+from tests.memory_store import InMemoryStateStore
 
 OWNER_TIMEOUT_MS = 30_000
 
 
 @pytest.fixture(params=["memory", "redis"])
-def open_store(request: pytest.FixtureRequest) -> Callable[[], StateStore]:
+def open_store(request: pytest.FixtureRequest) -> Callable[[], RedisStateStore]:
     if request.param == "memory":
         store = InMemoryStateStore(OWNER_TIMEOUT_MS)
         return lambda: store
@@ -30,14 +29,14 @@ def key() -> str:
     return partition_key(f"contract-{uuid.uuid4().hex}", 0)
 
 
-Run = Callable[[Callable[[StateStore], Coroutine[Any, Any, None]]], None]
+Run = Callable[[Callable[[RedisStateStore], Coroutine[Any, Any, None]]], None]
 
 
 @pytest.fixture
-def run(open_store: Callable[[], StateStore]) -> Run:
+def run(open_store: Callable[[], RedisStateStore]) -> Run:
     """Runs a rule on a store, in a loop of its own."""
 
-    def runner(rule: Callable[[StateStore], Coroutine[Any, Any, None]]) -> None:
+    def runner(rule: Callable[[RedisStateStore], Coroutine[Any, Any, None]]) -> None:
         async def main() -> None:
             store = open_store()
             try:

@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 
+from stream_monitor.state.redis_store import RedisStateStore
 from stream_monitor.state.store import (
     ATTEMPT_FIELD,
     CHUNKED_FIELD,
@@ -16,12 +17,13 @@ from stream_monitor.state.store import (
     Commit,
     CommitOutcome,
     CommitTooLarge,
-    StateStore,
 )
 from tests.contracts.conftest import OWNER_TIMEOUT_MS, Run
 
 
-async def take(store: StateStore, key: str, generation: int = 1, member: str = "a") -> Acquired:
+async def take(
+    store: RedisStateStore, key: str, generation: int = 1, member: str = "a"
+) -> Acquired:
     acquired = await store.acquire(key, generation, member, 1_000)
     assert isinstance(acquired, Acquired)
     return acquired
@@ -32,7 +34,7 @@ def write(fencing_token: str, expect: int | None, upto: int, **fields: bytes) ->
 
 
 def test_a_partition_without_a_commit_has_no_offset_and_no_fields(run: Run, key: str) -> None:
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         acquired = await take(store, key)
         assert acquired.next is None
         assert acquired.attempts == 1
@@ -42,7 +44,7 @@ def test_a_partition_without_a_commit_has_no_offset_and_no_fields(run: Run, key:
 
 
 def test_state_and_offset_are_read_back_together(run: Run, key: str) -> None:
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         fencing_token = (await take(store, key)).fencing_token
         fields = {"s:x": bytes(range(256)), "o:a:1": b"{}"}
         commit = Commit(fencing_token, "t", None, 7, 1_000, fields)
@@ -54,14 +56,14 @@ def test_state_and_offset_are_read_back_together(run: Run, key: str) -> None:
 
 
 def test_two_acquisitions_never_share_an_epoch(run: Run, key: str) -> None:
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         assert len({(await take(store, key)).fencing_token for _ in range(20)}) == 20
 
     run(rule)
 
 
 def test_an_older_generation_is_rejected_while_the_newer_one_writes(run: Run, key: str) -> None:
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         await store.acquire(key, 5, "new", 1_000)
         rejected = await store.acquire(key, 4, "old", 1_000 + OWNER_TIMEOUT_MS - 1)
         assert rejected == AcquireRejected(5, "new", OWNER_TIMEOUT_MS - 1)
@@ -71,7 +73,7 @@ def test_an_older_generation_is_rejected_while_the_newer_one_writes(run: Run, ke
 
 
 def test_a_clock_far_ahead_does_not_lock_other_workers_out(run: Run, key: str) -> None:
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         await store.acquire(key, 5, "new", 10**12)
         assert isinstance(await store.acquire(key, 4, "old", 1_000), Acquired)
 
@@ -79,7 +81,7 @@ def test_a_clock_far_ahead_does_not_lock_other_workers_out(run: Run, key: str) -
 
 
 def test_the_same_member_may_come_back_with_a_lower_generation(run: Run, key: str) -> None:
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         await store.acquire(key, 5, "a", 1_000)
         assert isinstance(await store.acquire(key, 1, "a", 1_001), Acquired)
 
@@ -87,7 +89,7 @@ def test_the_same_member_may_come_back_with_a_lower_generation(run: Run, key: st
 
 
 def test_a_released_partition_is_free_for_any_generation(run: Run, key: str) -> None:
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         first = await store.acquire(key, 5, "a", 10**9)
         assert isinstance(first, Acquired)
         assert await store.release(key, first.fencing_token)
@@ -100,7 +102,7 @@ def test_a_released_partition_is_free_for_any_generation(run: Run, key: str) -> 
 
 
 def test_acquisitions_at_one_offset_are_counted_until_it_moves(run: Run, key: str) -> None:
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         for member, attempts in (("a", 1), ("b", 2), ("b", 2), ("c", 3)):
             acquired = await take(store, key, member=member)
             assert acquired.attempts == attempts
@@ -113,7 +115,7 @@ def test_acquisitions_at_one_offset_are_counted_until_it_moves(run: Run, key: st
 def test_single_attempts_and_chunked_commits_are_known_to_the_next_owner(
     run: Run, key: str
 ) -> None:
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         acquired = await take(store, key)
         assert acquired.last_attempt is None
         assert not acquired.chunked
@@ -128,7 +130,7 @@ def test_single_attempts_and_chunked_commits_are_known_to_the_next_owner(
 
 
 def test_the_same_transaction_sent_again_is_recognised(run: Run, key: str) -> None:
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         fencing_token = (await take(store, key)).fencing_token
         commit = Commit(fencing_token, "t", None, 7, 1_000, {"s:x": b"1"})
         assert (await store.commit(key, commit)).outcome is CommitOutcome.OK
@@ -139,7 +141,7 @@ def test_the_same_transaction_sent_again_is_recognised(run: Run, key: str) -> No
 
 
 def test_a_former_owner_is_fenced(run: Run, key: str) -> None:
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         old = (await take(store, key)).fencing_token
         await take(store, key, generation=2, member="b")
         commit = write(old, None, 7, **{"s:x": b"1"})
@@ -154,7 +156,7 @@ def test_a_store_rewound_to_chunks_at_the_same_offset_rejects_commits_over_them(
 ) -> None:
     """They would win over what is written now: the owner has to read and spread them again."""
 
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         fencing_token = (await take(store, key)).fencing_token
         large = write(fencing_token, None, 7, **{"b:0": b"old", CHUNKED_FIELD: b"1"})
         assert (await store.commit(key, large)).outcome is CommitOutcome.OK
@@ -173,7 +175,7 @@ def test_a_store_rewound_to_chunks_at_the_same_offset_rejects_commits_over_them(
 
 
 def test_a_commit_from_another_offset_is_stale_and_writes_nothing(run: Run, key: str) -> None:
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         fencing_token = (await take(store, key)).fencing_token
         await store.commit(key, write(fencing_token, None, 10, **{"s:x": b"1"}))
         for expect in (None, 9, 11):
@@ -187,7 +189,7 @@ def test_a_commit_from_another_offset_is_stale_and_writes_nothing(run: Run, key:
 
 
 def test_a_sweep_removes_only_own_fields_that_are_still_empty(run: Run, key: str) -> None:
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         fencing_token = (await take(store, key)).fencing_token
         fields = {"s:dead": b"", "s:back": b"", "s:alive": b"1"}
         await store.commit(key, write(fencing_token, None, 1, **fields))
@@ -201,7 +203,7 @@ def test_a_sweep_removes_only_own_fields_that_are_still_empty(run: Run, key: str
 
 
 def test_published_outbox_entries_are_discarded(run: Run, key: str) -> None:
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         fencing_token = (await take(store, key)).fencing_token
         await store.commit(key, write(fencing_token, None, 1, **{"o:a:1": b"1", "o:a:2": b"2"}))
         await store.discard(key, ["o:a:1", "o:a:never"])
@@ -216,7 +218,7 @@ def test_published_outbox_entries_are_discarded(run: Run, key: str) -> None:
 
 
 def test_a_commit_of_the_largest_size_fits_and_a_larger_one_is_an_error(run: Run, key: str) -> None:
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         fencing_token = (await take(store, key)).fencing_token
         fields = {f"s:{i}": b"x" for i in range(MAX_PAIRS)}
         assert (
@@ -230,7 +232,7 @@ def test_a_commit_of_the_largest_size_fits_and_a_larger_one_is_an_error(run: Run
 
 
 def test_quarantine_renames_state_and_the_partition_starts_empty(run: Run, key: str) -> None:
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         fencing_token = (await take(store, key)).fencing_token
         await store.commit(key, write(fencing_token, None, 5, **{"s:x": b"1"}))
         aside = await store.quarantine(key, 42)
@@ -242,7 +244,7 @@ def test_quarantine_renames_state_and_the_partition_starts_empty(run: Run, key: 
 
 
 def test_a_store_fit_for_state_passes_its_check(run: Run) -> None:
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         assert await store.check() is None
         await store.ping()
 
@@ -252,7 +254,7 @@ def test_a_store_fit_for_state_passes_its_check(run: Run) -> None:
 def test_a_stop_is_recorded_for_the_owner_only_and_ends_with_the_next_one(
     run: Run, key: str
 ) -> None:
-    async def rule(store: StateStore) -> None:
+    async def rule(store: RedisStateStore) -> None:
         first = await take(store, key)
         assert not await store.stop(key, "another epoch", "why")
         assert await store.stop(key, first.fencing_token, "too many rejected records")

@@ -21,9 +21,9 @@ from stream_monitor.runtime.partitions import OwnedPartitions
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.settings import Settings
 from stream_monitor.shared_settings import KafkaSettings, TopicSettings
-from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.trainer_heartbeat import monitor_group
+from tests.memory_store import InMemoryStateStore
 from trainer.service.monitor_watch import EMPTY_GROUP_S, MonitorWatch
 
 pytestmark = pytest.mark.kafka

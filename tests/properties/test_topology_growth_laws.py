@@ -19,10 +19,10 @@ from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
-from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.partition_state import PartitionStateFactory
 from tests.builders import inference_event
 from tests.hypothesis_profiles import examples
+from tests.memory_store import InMemoryStateStore
 from tests.unit.test_placement import SPEC
 from tests.unit.test_topology_moves import Log, Worker
 

@@ -17,9 +17,9 @@ from stream_monitor.runtime.health_reporter import CHECK_INTERVAL_S as WORKERS_L
 from stream_monitor.runtime.health_reporter import HealthReporter, health_key
 from stream_monitor.runtime.partitions import OwnedPartitions
 from stream_monitor.settings import Settings
-from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.redis_store import partition_key
 from stream_monitor.trainer_heartbeat import TrainerHeartbeat
+from tests.memory_store import InMemoryStateStore
 from trainer.service.metrics import TrainerMetrics
 from trainer.service.monitor_watch import EMPTY_GROUP_S, MonitorWatch
 from trainer.service.trainer import CHECK_INTERVAL_S as TRAINER_LOOKS_S

@@ -16,7 +16,6 @@ from stream_monitor.core.reference_transfer import next_topology, transfer_recor
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
 from stream_monitor.runtime.topology_reconciler import TopologyReconciler
-from stream_monitor.state.memory_store import InMemoryStateStore
 from stream_monitor.state.partition_state import (
     PartitionState,
     origin_in,
@@ -24,6 +23,7 @@ from stream_monitor.state.partition_state import (
     topology_in,
 )
 from stream_monitor.state.redis_store import partition_key
+from tests.memory_store import InMemoryStateStore
 from tests.unit.test_placement import GROWN, MODEL, SPEC, Partition, events, update
 
 LATER_MS = 2_000_000_000_000  # the watch writes times of today

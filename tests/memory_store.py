@@ -1,10 +1,11 @@
-"""A state store in memory, with the same contract as the Redis store, for tests."""
+"""A state store in memory, with the same contract as the Redis store."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
 
+from stream_monitor.state.redis_store import RedisStateStore
 from stream_monitor.state.store import (
     ATTEMPT_FIELD,
     CHUNKED_FIELD,
@@ -20,8 +21,8 @@ from stream_monitor.state.store import (
 )
 
 
-class InMemoryStateStore:
-    """A `StateStore` in this process.  ``owner_timeout_ms``: see `RedisStateStore`."""
+class InMemoryStateStore(RedisStateStore):
+    """The store in this process; every method is replaced, and no client is connected."""
 
     def __init__(self, owner_timeout_ms: int = 30_000) -> None:
         self._owner_timeout_ms = owner_timeout_ms
@@ -32,7 +33,6 @@ class InMemoryStateStore:
     async def acquire(
         self, key: str, generation: int, member: str, now_ms: int
     ) -> Acquired | AcquireRejected:
-        """See `StateStore`."""
         stored = self.hashes.setdefault(key, {})
         owner = int(stored.get("_gen", b"-1"))
         silent_ms = abs(now_ms - int(stored.get("_ts", b"0")))
@@ -62,17 +62,14 @@ class InMemoryStateStore:
         )
 
     async def read(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
-        """See `StateStore`."""
         stored = self.hashes.get(key, {})
         return [stored.get(field) for field in fields]
 
     async def load(self, key: str) -> dict[str, bytes]:
-        """See `StateStore`."""
         stored = self.hashes.get(key, {})
         return {field: value for field, value in stored.items() if not field.startswith("_")}
 
     async def commit(self, key: str, commit: Commit) -> CommitResult:
-        """See `StateStore`."""
         check_size(key, commit)
         stored = self.hashes.setdefault(key, {})
         offset = stored.get("_next", b"-1").decode()
@@ -93,22 +90,18 @@ class InMemoryStateStore:
         return CommitResult(CommitOutcome.OK, str(commit.next))
 
     async def outbox(self, key: str) -> dict[str, bytes]:
-        """See `StateStore`."""
         stored = self.hashes.get(key, {})
         return {field: value for field, value in stored.items() if field.startswith(OUTBOX)}
 
     async def discard(self, key: str, fields: Sequence[str]) -> None:
-        """See `StateStore`."""
         stored = self.hashes.get(key, {})
         for field in fields:
             stored.pop(field, None)
 
     async def write_fields(self, key: str, fields: Mapping[str, bytes]) -> None:
-        """See `StateStore`."""
         self.hashes.setdefault(key, {}).update(fields)
 
     async def sweep(self, key: str, fencing_token: str, fields: Sequence[str]) -> int:
-        """See `StateStore`."""
         stored = self.hashes.get(key, {})
         if stored.get("_epoch") != fencing_token.encode():
             return 0
@@ -117,7 +110,6 @@ class InMemoryStateStore:
         return len(dead)
 
     async def release(self, key: str, fencing_token: str) -> bool:
-        """See `StateStore`."""
         stored = self.hashes.get(key, {})
         if stored.get("_epoch") != fencing_token.encode():
             return False
@@ -125,7 +117,6 @@ class InMemoryStateStore:
         return True
 
     async def stop(self, key: str, fencing_token: str, why: str) -> bool:
-        """See `StateStore`."""
         stored = self.hashes.get(key, {})
         if stored.get("_epoch") != fencing_token.encode():
             return False
@@ -133,20 +124,17 @@ class InMemoryStateStore:
         return True
 
     async def quarantine(self, key: str, now_ms: int) -> str:
-        """See `StateStore`."""
         name = f"{key}:quarantine:{now_ms}"
         if key in self.hashes:
             self.hashes[name] = self.hashes.pop(key)
         return name
 
     async def publish_window(self, redis_key: str, json: bytes, ttl_ms: int) -> None:
-        """See `StateStore`."""
         self.windows[redis_key] = (json, ttl_ms)
 
     async def publish_performance(
         self, redis_key: str, json: bytes, offset: int, ttl_ms: int
     ) -> None:
-        """See `StateStore`."""
         if offset >= self._performance.get(redis_key, 0):
             self._performance[redis_key] = offset
             self.windows[redis_key] = (json, ttl_ms)
