@@ -29,21 +29,20 @@ def key() -> str:
     return partition_key(f"contract-{uuid.uuid4().hex}", 0)
 
 
-Run = Callable[[Callable[[RedisStateStore], Coroutine[Any, Any, None]]], None]
+def on_every_store(
+    rule: Callable[[RedisStateStore, str], Coroutine[Any, Any, None]],
+) -> Callable[[Callable[[], RedisStateStore], str], None]:
+    """The test of a rule about a store and a key; it runs in a loop of its own."""
 
-
-@pytest.fixture
-def run(open_store: Callable[[], RedisStateStore]) -> Run:
-    """Runs a rule on a store, in a loop of its own."""
-
-    def runner(rule: Callable[[RedisStateStore], Coroutine[Any, Any, None]]) -> None:
+    def test(open_store: Callable[[], RedisStateStore], key: str) -> None:
         async def main() -> None:
             store = open_store()
             try:
-                await rule(store)
+                await rule(store, key)
             finally:
                 await store.close()
 
         asyncio.run(main())
 
-    return runner
+    test.__doc__ = rule.__doc__
+    return test

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 import uuid
@@ -21,21 +20,20 @@ from stream_monitor.state.store import (
     StoreMisconfigured,
     StoreUnavailable,
 )
+from tests.event_loop import in_event_loop
 
 
-def test_windows_are_readable_and_expire(redis_url: str) -> None:
-    async def main() -> None:
-        store = RedisStateStore(redis_url)
-        name = f"window-{uuid.uuid4().hex}"
-        try:
-            await store.publish_window(name, b"{}", 60_000)
-        finally:
-            await store.close()
-        with sync_redis.Redis.from_url(redis_url) as client:
-            assert client.get(name) == b"{}"
-            assert 0 < int(str(client.pttl(name))) <= 60_000
-
-    asyncio.run(main())
+@in_event_loop
+async def test_windows_are_readable_and_expire(redis_url: str) -> None:
+    store = RedisStateStore(redis_url)
+    name = f"window-{uuid.uuid4().hex}"
+    try:
+        await store.publish_window(name, b"{}", 60_000)
+    finally:
+        await store.close()
+    with sync_redis.Redis.from_url(redis_url) as client:
+        assert client.get(name) == b"{}"
+        assert 0 < int(str(client.pttl(name))) <= 60_000
 
 
 @pytest.fixture
@@ -47,16 +45,14 @@ def evicting(redis_url: str) -> Iterator[str]:
         client.config_set("maxmemory-policy", before["maxmemory-policy"])
 
 
-def test_a_redis_that_may_evict_state_is_rejected(evicting: str) -> None:
-    async def main() -> None:
-        store = RedisStateStore(evicting)
-        try:
-            with pytest.raises(StoreMisconfigured, match="allkeys-lru"):
-                await store.check()
-        finally:
-            await store.close()
-
-    asyncio.run(main())
+@in_event_loop
+async def test_a_redis_that_may_evict_state_is_rejected(evicting: str) -> None:
+    store = RedisStateStore(evicting)
+    try:
+        with pytest.raises(StoreMisconfigured, match="allkeys-lru"):
+            await store.check()
+    finally:
+        await store.close()
 
 
 @contextlib.asynccontextmanager
@@ -83,16 +79,14 @@ def full(redis_url: str) -> Iterator[str]:
         client.config_set("maxmemory", before["maxmemory"])
 
 
-def test_a_full_redis_writes_nothing_and_takes_the_same_commit_later(full: str) -> None:
-    async def main() -> None:
-        async with acquired(full, {"s:x": b"1" * 1000}) as (store, client, key, commit):
-            client.config_set("maxmemory", 1)
-            assert (await store.commit(key, commit)).outcome is CommitOutcome.OUT_OF_MEMORY
-            client.config_set("maxmemory", 0)
-            assert await store.load(key) == {}
-            assert (await store.commit(key, commit)).outcome is CommitOutcome.OK
-
-    asyncio.run(main())
+@in_event_loop
+async def test_a_full_redis_writes_nothing_and_takes_the_same_commit_later(full: str) -> None:
+    async with acquired(full, {"s:x": b"1" * 1000}) as (store, client, key, commit):
+        client.config_set("maxmemory", 1)
+        assert (await store.commit(key, commit)).outcome is CommitOutcome.OUT_OF_MEMORY
+        client.config_set("maxmemory", 0)
+        assert await store.load(key) == {}
+        assert (await store.commit(key, commit)).outcome is CommitOutcome.OK
 
 
 @pytest.fixture
@@ -102,31 +96,29 @@ def replica(redis_url: str) -> Iterator[str]:
         client.replicaof("NO", "ONE")
 
 
-def test_a_read_only_redis_writes_nothing_and_takes_the_same_commit_later(replica: str) -> None:
-    async def main() -> None:
-        async with acquired(replica, {"s:x": b"1"}) as (store, client, key, commit):
-            client.replicaof("127.0.0.1", "1")  # of no server
-            assert (await store.commit(key, commit)).outcome is CommitOutcome.UNKNOWN
-            with pytest.raises(StoreUnavailable):
-                await store.publish_window(key, b"{}", 1_000)
-            with pytest.raises(StoreUnavailable):
-                await store.discard(key, ["o:a:1"])
-            client.replicaof("NO", "ONE")
-            assert (await store.commit(key, commit)).outcome is CommitOutcome.OK
+@in_event_loop
+async def test_a_read_only_redis_writes_nothing_and_takes_the_same_commit_later(
+    replica: str,
+) -> None:
+    async with acquired(replica, {"s:x": b"1"}) as (store, client, key, commit):
+        client.replicaof("127.0.0.1", "1")  # of no server
+        assert (await store.commit(key, commit)).outcome is CommitOutcome.UNKNOWN
+        with pytest.raises(StoreUnavailable):
+            await store.publish_window(key, b"{}", 1_000)
+        with pytest.raises(StoreUnavailable):
+            await store.discard(key, ["o:a:1"])
+        client.replicaof("NO", "ONE")
+        assert (await store.commit(key, commit)).outcome is CommitOutcome.OK
 
-    asyncio.run(main())
 
-
-def test_a_silent_redis_leaves_the_outcome_unknown() -> None:
-    async def main() -> None:
-        store = RedisStateStore("redis://127.0.0.1:1/0", timeout_s=1)
-        try:
-            commit = Commit("e", "t", None, 1, 0, {})
-            assert (await store.commit("k", commit)).outcome is CommitOutcome.UNKNOWN
-        finally:
-            await store.close()
-
-    asyncio.run(main())
+@in_event_loop
+async def test_a_silent_redis_leaves_the_outcome_unknown() -> None:
+    store = RedisStateStore("redis://127.0.0.1:1/0", timeout_s=1)
+    try:
+        commit = Commit("e", "t", None, 1, 0, {})
+        assert (await store.commit("k", commit)).outcome is CommitOutcome.UNKNOWN
+    finally:
+        await store.close()
 
 
 def test_no_script_writes_twice_and_nothing_uses_multi() -> None:
