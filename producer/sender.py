@@ -26,8 +26,7 @@ from producer.limits import Limits
 from producer.permission import explained_denial
 from producer.routing import key_of
 from producer.spool.disk_spool import DiskSpool
-from producer.spool.permanent_errors import is_permanent
-from producer.spool.spool import Spool
+from producer.spool.spool import Spool, is_permanent
 from producer.spool.spool_file import SpooledRecord
 from producer.validation import EventValidator
 

@@ -17,9 +17,9 @@ from producer.printable import printable
 from producer.synthetic import is_synthetic
 from stream_monitor.contracts import COVERAGE_UNITS, DeadLetter, DriftAlert
 from stream_monitor.core.coverage import WATCHED, CoverageRow, is_event
-from stream_monitor.drift_metrics import drift_metrics
 from stream_monitor.state.partition_state import PartitionState
-from stream_monitor.windows.drift_level import DriftLimits
+from stream_monitor.windows.closed_window import ClosedWindow
+from stream_monitor.windows.drift_level import LEVELS, DriftLimits, SeriesDrift, drift_of_window
 
 MAX_REJECTED: Final = 200
 """Combinations of model, reason and producer with a count of their own; the rest is `OTHER`."""
@@ -174,7 +174,7 @@ class StateCollector:
         states = list(self._states())
         yield _events(states)
         yield _drift_state(states)
-        yield from drift_metrics(states, self._limits)
+        yield from _drift(states, self._limits)
         yield _error_rates(states)
         yield from _label_sampling(states)
         yield from _coverage(states)
@@ -326,3 +326,74 @@ def _watched_ratio(rows: Sequence[CoverageRow]) -> float | None:
     events = sum(row.last_hour for row in rows if is_event(row.key))
     watched = sum(row.last_hour for row in rows if row.key.reason == WATCHED)
     return watched / events if events else None
+
+
+def _drift(states: _States, limits: DriftLimits) -> tuple[Metric, ...]:
+    """PSI, chi-square and level of each signal in the latest closed window of each version.
+
+    The window is the latest that this process has closed, so a signal has no value after a restart
+    until its next window closes.  A signal in several partitions has its largest value.  At most
+    `MAX_SERIES` signals are exported, those with the largest effect; the others are counted.
+    """
+    of_series: tuple[Label, ...] = ("model", "version", "series")
+    psi = _values(
+        "psi",
+        "Population stability index of the latest closed window against the reference",
+        *of_series,
+    )
+    p_value = _values(
+        "chi_square_p_value",
+        "p-value of the chi-square test of the latest closed window against the reference",
+        *of_series,
+    )
+    level = _values(
+        "psi_level",
+        "0 none, 1 warning, 2 critical: PSI without the bias of few events, by [psi]",
+        *of_series,
+    )
+    left_out = _values(
+        "psi_series_left_out", "Signals without a PSI here, because there are too many"
+    )
+    ended = _values(
+        "window_end_timestamp_seconds",
+        "End (event time) of the latest closed window",
+        "model",
+        "version",
+    )
+    events = _values(
+        "window_events",
+        "Events in the latest closed window, in the partitions of this process",
+        "model",
+        "version",
+    )
+    windows = [window for _, state in states for window in state.latest_windows()]
+    found = _largest(windows, limits)
+    for (model, version, series), drift in found[:MAX_SERIES]:
+        labels = [escape(model), escape(version), series]
+        psi.add_metric(labels, drift.psi)
+        p_value.add_metric(labels, drift.chi_square_p)
+        level.add_metric(labels, LEVELS.index(drift.level))
+    left_out.add_metric([], max(0, len(found) - MAX_SERIES))
+    by_version: dict[tuple[str, str], list[ClosedWindow]] = {}
+    for window in windows:
+        by_version.setdefault((window.model, window.version), []).append(window)
+    for (model, version), of_version in list(by_version.items())[:MAX_SERIES]:
+        end_ms = max(window.end_ms for window in of_version)
+        n_events = sum(window.n_events for window in of_version if window.end_ms == end_ms)
+        ended.add_metric([escape(model), escape(version)], end_ms / 1000)
+        events.add_metric([escape(model), escape(version)], n_events)
+    return psi, p_value, level, left_out, ended, events
+
+
+def _largest(
+    windows: Sequence[ClosedWindow], limits: DriftLimits
+) -> list[tuple[tuple[str, str, str], SeriesDrift]]:
+    """Each signal with the largest effect of its partitions; the largest signal first."""
+    found: dict[tuple[str, str, str], SeriesDrift] = {}
+    for window in windows:
+        for drift in drift_of_window(window, limits):
+            key = window.model, window.version, drift.series
+            known = found.get(key)
+            if known is None or drift.effect > known.effect:
+                found[key] = drift
+    return sorted(found.items(), key=lambda item: (-item[1].effect, item[0]))

@@ -15,7 +15,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_monitor.errors import CorruptState
+
+class CorruptState(ValueError):  # noqa: N818 - a finding about data
+    """Stored state is invalid: rebuild it from the event topic."""
+
 
 T = TypeVar("T")
 

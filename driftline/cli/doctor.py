@@ -440,7 +440,7 @@ def examine_placement(
         placement_effective_ms,
         placement_problems,
     )
-    from stream_monitor.errors import CorruptState  # noqa: PLC0415
+    from stream_monitor.state_parts import CorruptState  # noqa: PLC0415
 
     try:
         monitors = read_monitors(client, settings, list(range(n_partitions)))

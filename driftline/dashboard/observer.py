@@ -29,7 +29,7 @@ from driftline.dashboard.window_store import VersionWindows, WindowStore
 from driftline.monitor_state.coverage_report import read_coverage
 from driftline.monitor_state.partition_state import partitions_in, read_partition, read_workers
 from driftline.topics.topic_reader import MissingTopicError
-from stream_monitor.errors import CorruptState
+from stream_monitor.state_parts import CorruptState
 
 if TYPE_CHECKING:
     from driftline.doctor.health_checks import HealthCheckResult

@@ -18,8 +18,25 @@ from confluent_kafka import KafkaError, Message
 
 from producer.counters import LoggerState
 from producer.spool.disk_spool import DiskSpool, SpoolResult, is_corrupt
-from producer.spool.permanent_errors import is_permanent
 from producer.spool.spool_file import Batch, SpooledRecord, SpoolFile
+
+_PERMANENT_CODES: Final = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_MSG_SIZE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError._INVALID_ARG,  # noqa: SLF001 - librdkafka's own errors are named so
+        KafkaError._INVALID_TYPE,  # noqa: SLF001
+    }
+)
+
+
+def is_permanent(error: KafkaError) -> bool:
+    """Whether a retry of the record cannot succeed."""
+    return error.code() in _PERMANENT_CODES
+
 
 _MAX_UNWRITTEN: Final = 500
 MAX_OUTSTANDING: Final = 500

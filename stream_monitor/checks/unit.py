@@ -112,14 +112,6 @@ class UnitChange(NamedTuple):
     broken: bool
 
 
-class _Columns(NamedTuple):
-    """Values, whether each is outside the reference, and the value before the first."""
-
-    values: Ints
-    outside: Bools
-    before: int
-
-
 class UnitState(msgspec.Struct, array_like=True):
     """The sums of the present span of ``n`` events, and the last two full spans.
 

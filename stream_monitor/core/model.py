@@ -11,7 +11,6 @@ import numpy as np
 from producer.events import Command, Label, ModelUpdate
 from producer.names import escape, version_key
 from producer.synthetic import is_synthetic
-from stream_monitor.checks.arrivals import arrivals_of
 from stream_monitor.checks.traffic_finding import TRAFFIC
 from stream_monitor.contracts import CoverageReason, DriftAlert
 from stream_monitor.core.alert_budget import arl0_without_reference
@@ -24,7 +23,7 @@ from stream_monitor.core.coverage_episodes import (
 from stream_monitor.core.retention import RetentionState, VersionRetention
 from stream_monitor.core.shadows import References, ShadowRecords, ShadowVersions
 from stream_monitor.core.spec import MonitorSpec
-from stream_monitor.core.traffic import AppendClock, TrafficMonitor
+from stream_monitor.core.traffic import AppendClock, TrafficMonitor, arrivals_of
 from stream_monitor.core.version import VersionMonitor, known_losses
 from stream_monitor.core.warm_up import WarmUp
 from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes, OpenEpisodesState

@@ -37,9 +37,7 @@ from stream_monitor.core.placement import Placement, PlacementState
 from stream_monitor.core.shadows import LabelsByModel, NewShadows, ShadowRecords
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.core.traffic import AppendClock
-from stream_monitor.episodes.event_times import EventTimes
-from stream_monitor.episodes.open_episodes import UnknownEpisode
-from stream_monitor.errors import CorruptState
+from stream_monitor.episodes.open_episodes import EventTimes, UnknownEpisode
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.ingest.columns import version_salt
 from stream_monitor.ingest.decode import BatchDecoder
@@ -48,7 +46,7 @@ from stream_monitor.ingest.event_numbers import EventNumbers, EventNumbersState,
 from stream_monitor.ingest.micro_batches import ControlRecord, MicroBatch, split_micro_batches
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.ingest.rejection import build_dead_letter
-from stream_monitor.state_parts import ChangedParts, StoredParts, with_prefix
+from stream_monitor.state_parts import ChangedParts, CorruptState, StoredParts, with_prefix
 
 _COUNTERS: Final = "counters"
 _CLOCKS: Final = "clocks"

@@ -24,7 +24,7 @@ from producer.routing import partitions_of_model
 from producer.synthetic import is_synthetic
 from stream_monitor.contracts import CoverageReason
 from stream_monitor.ingest.batch import Ints
-from stream_monitor.labels.label_spec import LabelSpec
+from stream_monitor.labels.join import LabelSpec
 
 TimedLabel: TypeAlias = tuple[int, int, Label]
 """Offset, append time (ms), label."""
@@ -61,11 +61,6 @@ class Placement:
     def latest(self) -> Topology | None:
         """The last `Topology`."""
         return self._state.latest
-
-    @property
-    def since_offset(self) -> int:
-        """The record of the last change of placement."""
-        return self._state.since_offset
 
     @property
     def since_ms(self) -> int:

@@ -10,9 +10,9 @@ from producer.limits import Limits
 from stream_monitor.checks.traffic_spec import TrafficSpec
 from stream_monitor.detectors.calibration import Budget
 from stream_monitor.episodes.policy import EpisodePolicy
-from stream_monitor.labels.label_spec import LabelSpec
+from stream_monitor.labels.join import LabelSpec
 from stream_monitor.reference.fit import MIN_EVENTS
-from stream_monitor.windows.window_spec import WindowSpec
+from stream_monitor.windows.tumbling import WindowSpec
 
 ReferenceEvents: TypeAlias = Annotated[int, msgspec.Meta(ge=MIN_EVENTS)]
 """A number of events that is enough for a reference."""

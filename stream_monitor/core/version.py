@@ -10,7 +10,6 @@ import numpy as np
 
 from producer.events import Prediction
 from producer.names import version_key
-from stream_monitor.checks.batch_predictions import BatchPredictions
 from stream_monitor.checks.check import Check, CheckContext
 from stream_monitor.checks.error_estimate import (
     CONFIDENCE,
@@ -28,7 +27,7 @@ from stream_monitor.checks.schema import SchemaCheck
 from stream_monitor.checks.segment import rows_of
 from stream_monitor.checks.signal_check import SignalCheck
 from stream_monitor.checks.table import checks_of
-from stream_monitor.checks.version_events import SegmentEvents, VersionEvents
+from stream_monitor.checks.version_events import BatchPredictions, SegmentEvents, VersionEvents
 from stream_monitor.contracts import CoverageReason, DriftAlert
 from stream_monitor.core.alert_budget import arl0_per_detector
 from stream_monitor.detectors.calibration import Budget

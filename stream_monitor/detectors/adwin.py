@@ -14,7 +14,7 @@ from typing import Any
 from stream_monitor.detectors.adwin_state import AdwinState, bucket_totals, build, check, dump, new
 from stream_monitor.detectors.detection import DetectorAlarm
 from stream_monitor.detectors.river_adwin import ADWIN
-from stream_monitor.errors import CorruptState
+from stream_monitor.state_parts import CorruptState
 
 
 class Adwin:

@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 
 from stream_monitor.detectors.river_adwin import ADWIN
-from stream_monitor.errors import CorruptState
+from stream_monitor.state_parts import CorruptState
 from stream_monitor.statistics.fixed_point import Floats, Ints
 
 LAYOUT: Final = 1

@@ -13,9 +13,9 @@ from stream_monitor.detectors.adwin_state import AdwinState, adwin_clock
 from stream_monitor.detectors.calibration import adwin_delta, page_hinkley_threshold
 from stream_monitor.detectors.detection import Detection, DetectorAlarm, DetectorName
 from stream_monitor.detectors.page_hinkley import PageHinkley, PageHinkleyState
-from stream_monitor.errors import CorruptState
 from stream_monitor.reference.channel_calibration import Z_LIMIT
 from stream_monitor.reference.feature_reference import ChannelReference
+from stream_monitor.state_parts import CorruptState
 from stream_monitor.statistics.fixed_point import FIXED_POINT, Ints
 
 _MAX_VALUE: Final = 1 << 25  # fixed point: a channel value is at most 9

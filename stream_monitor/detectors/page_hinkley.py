@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from stream_monitor.detectors.detection import DetectorAlarm
-from stream_monitor.errors import CorruptState
+from stream_monitor.state_parts import CorruptState
 
 _MIN_INSTANCES: Final = 10
 _MAX_INSTANCES: Final = 30

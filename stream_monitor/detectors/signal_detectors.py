@@ -9,10 +9,10 @@ import numpy as np
 
 from stream_monitor.detectors.channel import Channel, ChannelState
 from stream_monitor.detectors.detection import Detection
-from stream_monitor.errors import CorruptState
 from stream_monitor.reference.feature_reference import OF_REST, FeatureReference
 from stream_monitor.reference.season import Season
 from stream_monitor.reference.transform import Transform, Transformed
+from stream_monitor.state_parts import CorruptState
 from stream_monitor.statistics.fixed_point import FIXED_POINT, Ints
 
 

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import compress
 from operator import itemgetter
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias, cast
 
 import msgspec
 import numpy as np
@@ -23,10 +23,25 @@ from producer.events import Label, Prediction
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.ingest.columns import id_hashes
 from stream_monitor.labels.id_sample import IdSample
-from stream_monitor.labels.label_counts import LabelCounts
-from stream_monitor.labels.label_spec import LabelSpec
 from stream_monitor.labels.pending import PendingChunk, PendingEntry, PendingRecords
 from stream_monitor.state_parts import StoredParts, with_prefix
+
+
+class LabelSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of the label join: the wait for a label, and the number of waiting records.
+
+    Beyond ``max_pending`` only a sample of ids waits.  It is halved each time, and doubled once a
+    quarter of ``max_pending`` waits or less.  ``chunk_events`` offsets are one part of the state.
+    """
+
+    horizon_ms: int = 7 * 24 * 3_600_000
+    max_pending: int = 200_000
+    chunk_events: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.horizon_ms < 1 or self.max_pending < 1 or self.chunk_events < 1:
+            raise ValueError("labels: horizon, max_pending and chunk_events must be positive")
+
 
 _META: Final = "meta"
 _NEVER: Final = -1  # event time is not negative
@@ -98,6 +113,27 @@ def _known(predictions: Sequence[Prediction | UnsetType]) -> Sequence[Prediction
     return [None if p is UNSET else p for p in predictions]
 
 
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class LabelCounts(msgspec.Struct, array_like=True):
+    """Counts of predictions and labels since the beginning of the partition, by outcome.
+
+    ``joined``: labels with their prediction; ``self_contained`` of them contained it themselves.
+    ``expired``: predictions without a label within the horizon; ``unmatched``: labels without a
+    prediction within it.  ``repeated``: predictions or labels whose id was already waiting.
+    ``sampled_out`` predictions and ``labels_sampled_out`` labels are outside the sample.
+    """
+
+    joined: _Count = 0
+    self_contained: _Count = 0
+    expired: _Count = 0
+    unmatched: _Count = 0
+    repeated: _Count = 0
+    sampled_out: _Count = 0
+    labels_sampled_out: _Count = 0
+
+
 class LabelJoinState(msgspec.Struct, array_like=True):
     """The state of a `LabelJoin` but for the records that wait; ``chunk`` is the current one."""
 
@@ -145,10 +181,6 @@ class LabelJoin:
     def sampling_ratio(self) -> float:
         """Share of the ids in the sample: 1, unless more than ``max_pending`` would wait."""
         return 0.5**self._sample.halvings
-
-    def coverage(self) -> float:
-        """Share of the predictions in the sample that got a label so far; 0 without any."""
-        return self.counts.coverage(self._sample.halvings)
 
     def observe(
         self, predictions: Predictions, labels: Sequence[LabelRow] = ()
@@ -212,7 +244,6 @@ class LabelJoin:
         self.watermark_ms = max(self.watermark_ms, latest_ms)
         self.counts.sampled_out += n - len(ids)
         if ids:
-            self.counts.count_predictions(ids)
             self._events.add(ids, self._chunk, times_ms, versions, values)
         return True
 
@@ -237,13 +268,12 @@ class LabelJoin:
                 return
             self._events.pop(id_hash)
             self.counts.expired += 1
-        self.counts.count_prediction(id_hash)
         early = self._early.get(id_hash)
         if early is not None and early[0] > expiry_ms:
             label_time_ms, _, label = early
             self._early.pop(id_hash)
             event = (time_ms, version, prediction)
-            joined.append(self._join(offset, id_hash, event, label_time_ms, label))
+            joined.append(self._join(offset, event, label_time_ms, label))
         else:
             self._events.add([id_hash], self._chunk, [time_ms], [version], [prediction])
 
@@ -255,9 +285,7 @@ class LabelJoin:
         if label.version is not None and label.prediction is not None:
             if event is not None:
                 self._events.pop(id_hash)
-                if event[0] > expiry_ms:
-                    self.counts.count_labelled(id_hash)
-                else:
+                if event[0] <= expiry_ms:
                     self.counts.expired += 1
             self.counts.joined += 1
             self.counts.self_contained += 1
@@ -266,7 +294,7 @@ class LabelJoin:
             )
         elif event is not None and event[0] > expiry_ms:
             self._events.pop(id_hash)
-            joined.append(self._join(offset, id_hash, event, label.time_ms, label.label))
+            joined.append(self._join(offset, event, label.time_ms, label.label))
         else:
             self._keep_label(offset, id_hash, label, expiry_ms)
 
@@ -286,12 +314,11 @@ class LabelJoin:
         self.unjoined.append(offset)
 
     def _join(
-        self, offset: int, id_hash: int, event: PendingEntry, label_time_ms: int, label: Truth
+        self, offset: int, event: PendingEntry, label_time_ms: int, label: Truth
     ) -> JoinedLabel:
         event_time_ms, version, prediction = event
         delay_ms = max(0, label_time_ms - event_time_ms)
         self.counts.joined += 1
-        self.counts.count_labelled(id_hash)
         return JoinedLabel(offset, version, event_time_ms, delay_ms, prediction, label)
 
     def _begin_chunk(self, offset: int) -> None:
@@ -313,7 +340,6 @@ class LabelJoin:
         sample, most = self._sample, self.spec.max_pending
         if sample.is_sparse(self.pending + self.early, most):
             sample.widen(self.watermark_ms)
-            self.counts.reset_level(sample.halvings)
         while sample.exceeds(self.pending + self.early, most):
             sample.halve()
             self.counts.sampled_out += self._events.thin(sample.threshold)

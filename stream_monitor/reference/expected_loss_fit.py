@@ -14,8 +14,7 @@ from stream_monitor.reference.channel_calibration import ValueChannel
 from stream_monitor.reference.expected_loss import MAX_LOSS_BINS, ExpectedLoss
 from stream_monitor.reference.feature_calibration import calibrate_channels
 from stream_monitor.reference.feature_reference import FeatureReference
-from stream_monitor.reference.fit import MIN_EVENTS, fit_feature
-from stream_monitor.reference.fit_errors import ReferenceTooShort
+from stream_monitor.reference.fit import MIN_EVENTS, ReferenceTooShort, fit_feature
 from stream_monitor.reference.loss import confidence_of, scores_of
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.reference.transform import Transform

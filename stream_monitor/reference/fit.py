@@ -29,7 +29,6 @@ from stream_monitor.reference.feature_calibration import (
     calibrate_rest_channels,
 )
 from stream_monitor.reference.feature_reference import FeatureKind, FeatureReference
-from stream_monitor.reference.fit_errors import ReferenceTooShort
 from stream_monitor.reference.loss import scores_of
 from stream_monitor.reference.outputs import MAX_OUTPUTS, output_columns, output_names
 from stream_monitor.reference.profile import ClassLabel, Origin, ReferenceProfile, Task
@@ -37,6 +36,26 @@ from stream_monitor.reference.transform import Transform
 from stream_monitor.reference.values import Column, booleans, category, numbers
 from stream_monitor.statistics.dependence import tie_statistics
 from stream_monitor.statistics.fixed_point import FIXED_POINT, Bools, Floats, Ints
+
+
+class ReferenceTooShort(ValueError):  # noqa: N818 - a finding about data
+    """Too few valid values for a reference."""
+
+
+class NoPositiveLabel(ValueError):  # noqa: N818 - a finding about data
+    """The positive class is unknown: no label in ``seen`` is ``positive``.
+
+    With ``positive`` ``None`` the user gave no positive class, and the labels are not 0 and 1.
+    """
+
+    def __init__(self, column: str, positive: Any, seen: Sequence[str]) -> None:
+        named = ", ".join(map(repr, seen[:8])) + (", ..." if len(seen) > 8 else "")
+        none = "" if positive is None else f", and none of them is the positive class {positive!r}"
+        super().__init__(
+            f"labels in {column!r} are {named}{none}: set positive= to the positive class"
+        )
+        self.positive, self.seen, self.named = positive, tuple(seen), named
+
 
 MIN_EVENTS: Final = 300
 SKIPPED_PREDICTION: Final = "prediction of the model"

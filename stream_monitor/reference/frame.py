@@ -13,8 +13,7 @@ from msgspec import UNSET
 from stream_monitor.reference.bounds import DeclaredRange
 from stream_monitor.reference.epoch_times import calendar_dates, epoch_ms
 from stream_monitor.reference.expected_loss_fit import with_expected_loss
-from stream_monitor.reference.fit import fit_profile
-from stream_monitor.reference.fit_errors import NoPositiveLabel
+from stream_monitor.reference.fit import NoPositiveLabel, fit_profile
 from stream_monitor.reference.loss import (
     classes_of,
     lacks_positive,

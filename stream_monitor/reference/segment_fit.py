@@ -12,8 +12,13 @@ from msgspec import UnsetType
 
 from producer.events import Prediction
 from stream_monitor.reference.feature_reference import FeatureReference
-from stream_monitor.reference.fit import MIN_EVENTS, fit_feature, given_predictions, prediction_kind
-from stream_monitor.reference.fit_errors import ReferenceTooShort
+from stream_monitor.reference.fit import (
+    MIN_EVENTS,
+    ReferenceTooShort,
+    fit_feature,
+    given_predictions,
+    prediction_kind,
+)
 from stream_monitor.reference.loss import scores_of
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.reference.segment_reference import SegmentReference, parse_segment

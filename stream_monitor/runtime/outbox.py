@@ -16,13 +16,13 @@ from confluent_kafka import KafkaException
 
 from producer.failpoints import failpoint
 from stream_monitor.contracts import DriftAlert
-from stream_monitor.errors import CorruptState
 from stream_monitor.metrics import Metrics
 from stream_monitor.runtime.outbound_records import alert_headers
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.state.partition_state import ALERT, PERFORMANCE, WINDOW
 from stream_monitor.state.redis_store import RedisStateStore
 from stream_monitor.state.store import StoreUnavailable
+from stream_monitor.state_parts import CorruptState
 
 log = structlog.get_logger(__name__)
 

@@ -17,7 +17,6 @@ import structlog
 from confluent_kafka import KafkaException
 
 from producer.failpoints import failpoint
-from stream_monitor.errors import CorruptState
 from stream_monitor.metrics import Metrics
 from stream_monitor.runtime.clock import wall_clock_ms
 from stream_monitor.runtime.committer import Committer, CommitTimeout
@@ -30,6 +29,7 @@ from stream_monitor.state.chunked_commit import ChunkedFields, merge_chunks
 from stream_monitor.state.partition_state import STATE, PartitionState, PartitionStateFactory
 from stream_monitor.state.redis_store import RedisStateStore, partition_key
 from stream_monitor.state.store import Acquired, AcquireRejected, CommitOutcome, StoreUnavailable
+from stream_monitor.state_parts import CorruptState
 
 log = structlog.get_logger(__name__)
 

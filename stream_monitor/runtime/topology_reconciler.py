@@ -28,7 +28,6 @@ from stream_monitor.core.reference_transfer import (
     next_topology,
     transfer_record,
 )
-from stream_monitor.errors import CorruptState
 from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.runtime.clock import wall_clock_ms
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
@@ -41,6 +40,7 @@ from stream_monitor.state.partition_state import (
 )
 from stream_monitor.state.redis_store import RedisStateStore, partition_key
 from stream_monitor.state.store import StoreUnavailable
+from stream_monitor.state_parts import CorruptState
 
 log = structlog.get_logger(__name__)
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import zlib
 from typing import Any, Final, TypeVar, overload
 
-from stream_monitor.errors import CorruptState
-from stream_monitor.state_parts import decode_part, encode_part
+from stream_monitor.state_parts import CorruptState, decode_part, encode_part
 
 T = TypeVar("T")
 

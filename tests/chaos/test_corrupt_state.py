@@ -14,10 +14,10 @@ import pytest
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, Event
 from stream_monitor.core.spec import MonitorSpec
-from stream_monitor.errors import CorruptState
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.state.codec import decode_state, encode_state
 from stream_monitor.state.partition_state import PartitionStateFactory
+from stream_monitor.state_parts import CorruptState
 from tests.integration.monitor_harness import log_of
 
 MUTATIONS: Final = 10_000

@@ -14,7 +14,7 @@ import pytest
 
 from producer.events import Event, Label, ModelUpdate
 from stream_monitor.core.spec import MonitorSpec
-from stream_monitor.labels.label_spec import LabelSpec
+from stream_monitor.labels.join import LabelSpec
 from stream_monitor.reference.fit import MIN_EVENTS, fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.state.partition_state import PartitionStateFactory

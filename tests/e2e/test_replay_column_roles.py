@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from driftline import profile_from_frame
 from driftline.cli.app import app
 from driftline.cli.command_error import EXIT_USAGE
-from stream_monitor.reference.fit_errors import NoPositiveLabel
+from stream_monitor.reference.fit import NoPositiveLabel
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data
 from tests.e2e import replay_runner as replaying
 

@@ -28,13 +28,13 @@ from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.detectors.calibration import Budget
 from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
-from stream_monitor.labels.label_spec import LabelSpec
+from stream_monitor.labels.join import LabelSpec
 from stream_monitor.reference.expected_loss_fit import with_expected_loss
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.reference.segment_fit import with_segments
 from stream_monitor.windows.closed_window import ClosedWindow
-from stream_monitor.windows.window_spec import WindowSpec
+from stream_monitor.windows.tumbling import WindowSpec
 from tests.builders import inference_event, record_of
 from tests.hypothesis_profiles import PROFILE
 

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_monitor.contracts import ENDED_PHASES, SEVERITY_RANK, DriftAlert, Kind, Phase, Severity
-from stream_monitor.episodes.event_times import EventTimes
-from stream_monitor.episodes.open_episodes import OpenEpisodes, OpenEpisodesState
+from stream_monitor.episodes.open_episodes import EventTimes, OpenEpisodes, OpenEpisodesState
 from stream_monitor.state_parts import decode_part, encode_part
 from tests.builders import alert
 from tests.hypothesis_profiles import examples

@@ -17,7 +17,7 @@ from stream_monitor.core.coverage_episodes import OF_THE_MODEL
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
-from stream_monitor.labels.label_spec import LabelSpec
+from stream_monitor.labels.join import LabelSpec
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
 from stream_monitor.reference.values import Column

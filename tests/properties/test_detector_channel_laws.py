@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from stream_monitor.detectors.channel import Channel, ChannelState
 from stream_monitor.detectors.detection import Detection
 from stream_monitor.detectors.signal_detectors import SignalDetectors
-from stream_monitor.errors import CorruptState
 from stream_monitor.reference.fit import fit_feature
 from stream_monitor.reference.profile import FeatureReference
 from stream_monitor.reference.transform import Transform
-from stream_monitor.state_parts import decode_part, encode_part
+from stream_monitor.state_parts import CorruptState, decode_part, encode_part
 from stream_monitor.statistics.fixed_point import FIXED_POINT
 from tests.hypothesis_profiles import examples
 

@@ -14,8 +14,7 @@ from river import drift
 from stream_monitor.detectors.adwin import Adwin
 from stream_monitor.detectors.adwin_state import AdwinState, check, dump, new
 from stream_monitor.detectors.page_hinkley import PageHinkley, PageHinkleyState, min_instances
-from stream_monitor.errors import CorruptState
-from stream_monitor.state_parts import decode_part, encode_part
+from stream_monitor.state_parts import CorruptState, decode_part, encode_part
 from tests.hypothesis_profiles import examples
 
 seeds = st.integers(0, 1_000_000)

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producer.events import Label
-from stream_monitor.labels.join import JoinedLabel, LabelJoin, LabelRow, Predictions
-from stream_monitor.labels.label_spec import LabelSpec
+from stream_monitor.labels.join import JoinedLabel, LabelJoin, LabelRow, LabelSpec, Predictions
 from stream_monitor.state_parts import StoredParts, encode_part
 from tests.builders import PredictionRow, predictions_of
 from tests.hypothesis_profiles import examples
@@ -58,7 +57,7 @@ def split(rows: Sequence[Row]) -> tuple[Predictions, list[LabelRow]]:
 
 def fold(
     spec: LabelSpec, rows: Sequence[Row], cuts: Sequence[int], *, restored: bool = False
-) -> tuple[list[JoinedLabel], dict[str, bytes], float, float, int]:
+) -> tuple[list[JoinedLabel], dict[str, bytes], float, int]:
     labels, store = LabelJoin(spec), dict[str, bytes]()
     joined: list[JoinedLabel] = []
     bounds = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
@@ -71,13 +70,7 @@ def fold(
         labels.mark_committed()
         if restored:
             labels = LabelJoin.restore(spec, StoredParts(store))
-    return (
-        joined,
-        store,
-        labels.coverage(),
-        labels.sampling_ratio,
-        labels.counts.labels_sampled_out,
-    )
+    return joined, store, labels.sampling_ratio, labels.counts.labels_sampled_out
 
 
 @settings(max_examples=examples(250))

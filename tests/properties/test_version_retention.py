@@ -17,10 +17,10 @@ from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.detectors.calibration import Budget
 from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.ingest.records import ConsumerRecord
-from stream_monitor.labels.label_spec import LabelSpec
+from stream_monitor.labels.join import LabelSpec
 from stream_monitor.reference.fit import MIN_EVENTS, fit_profile
 from stream_monitor.reference.profile import profile_to_data
-from stream_monitor.windows.window_spec import WindowSpec
+from stream_monitor.windows.tumbling import WindowSpec
 from tests.builders import record_of
 from tests.hypothesis_profiles import examples
 from tests.properties.partition_logs import TOPIC, batch_of, run, seeds, some_cuts, store

@@ -16,8 +16,7 @@ from stream_monitor.state_parts import StoredParts, decode_part, encode_part
 from stream_monitor.statistics.fixed_point import FIXED_POINT
 from stream_monitor.windows.closed_window import ClosedWindow
 from stream_monitor.windows.feature_statistics import FeatureStatistics, statistics_of
-from stream_monitor.windows.tumbling import TumblingWindows
-from stream_monitor.windows.window_spec import WindowSpec
+from stream_monitor.windows.tumbling import TumblingWindows, WindowSpec
 
 SPEC = WindowSpec(size_ms=10, grace_ms=5, idle_close_ms=100, max_open=4)
 RNG = np.random.default_rng(3)

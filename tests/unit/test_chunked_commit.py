@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_monitor.errors import CorruptState
 from stream_monitor.state import chunked_commit
 from stream_monitor.state.chunked_commit import (
     ChunkedFields,
@@ -17,6 +16,7 @@ from stream_monitor.state.chunked_commit import (
     split_into_chunks,
 )
 from stream_monitor.state.store import MAX_PAIRS
+from stream_monitor.state_parts import CorruptState
 
 SMALL = 4  # pairs in a write here, so that a handful of fields is a large commit
 

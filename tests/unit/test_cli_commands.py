@@ -19,7 +19,7 @@ from driftline.topics.topic_registry import load_registry, missing
 from producer.routing import topic_names
 from producer.writer import DeliveryError
 from stream_monitor.core.counters import Counters
-from stream_monitor.errors import CorruptState
+from stream_monitor.state_parts import CorruptState
 from tests import builders
 
 NOWHERE = "127.0.0.1:1"

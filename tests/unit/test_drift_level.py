@@ -11,8 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from scipy.stats import chi2_contingency
 
 from stream_monitor.core.partition import PartitionMonitor
-from stream_monitor.drift_metrics import MAX_PSI_SERIES
-from stream_monitor.metrics import Metrics
+from stream_monitor.metrics import MAX_SERIES, Metrics
 from stream_monitor.reference.fit import fit_feature
 from stream_monitor.reference.transform import Transform
 from stream_monitor.settings import Settings
@@ -143,7 +142,7 @@ def test_the_number_of_time_series_is_bounded_and_the_rest_is_counted() -> None:
 
     found = metrics_of(*many)
 
-    assert len(found["driftline_psi"]) == MAX_PSI_SERIES
+    assert len(found["driftline_psi"]) == MAX_SERIES
     assert found["driftline_psi_series_left_out"] == [({}, 100)]
     assert min(value for _, value in found["driftline_psi"]) == pytest.approx(0.01)
 

@@ -21,8 +21,7 @@ from stream_monitor.labels.join import JoinedLabel
 from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data, profile_to_data
 from stream_monitor.statistics.fixed_point import FIXED_POINT
-from stream_monitor.windows.tumbling import TumblingWindows
-from stream_monitor.windows.window_spec import WindowSpec
+from stream_monitor.windows.tumbling import TumblingWindows, WindowSpec
 from tests.benchmarks.error_estimation import CHANGES, Change, Rows, estimated, profile_of, rows
 from tests.builders import stored, table_of
 

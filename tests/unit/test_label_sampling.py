@@ -7,8 +7,7 @@ import pytest
 
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.labels.id_sample import IdSample
-from stream_monitor.labels.join import LabelJoin
-from stream_monitor.labels.label_spec import LabelSpec
+from stream_monitor.labels.join import LabelJoin, LabelSpec
 from stream_monitor.metrics import Metrics
 from stream_monitor.state.partition_state import PartitionState
 from tests.builders import predictions_of, stored
@@ -70,16 +69,6 @@ def test_labels_before_their_predictions_join_again_a_horizon_after_the_flood() 
     assert prompt(labels, end + 1_000, 500, label_first=True) < 100
     prompt(labels, end + 2_000 + HORIZON_MS, 100)
     assert prompt(labels, end + 3_000 + HORIZON_MS, 500, label_first=True) == 500
-
-
-def test_coverage_after_a_flood_counts_no_prediction_that_was_sampled_out() -> None:
-    labels = after_outage()
-    start = FLOOD + HORIZON_MS
-    prompt(labels, start, 1_000)
-    kept = labels.counts.joined + labels.counts.expired
-
-    assert labels.counts.expired <= TIGHT.max_pending
-    assert labels.coverage() == pytest.approx(labels.counts.joined / kept, abs=0.05)
 
 
 def test_a_halving_is_undone_a_chunk_and_a_load_that_lasts_ends_at_one_share() -> None:

@@ -6,8 +6,7 @@ import pytest
 
 from producer.events import Label, Prediction
 from stream_monitor.ingest.columns import id_hash
-from stream_monitor.labels.join import JoinedLabel, LabelJoin, LabelRow
-from stream_monitor.labels.label_spec import LabelSpec
+from stream_monitor.labels.join import JoinedLabel, LabelJoin, LabelRow, LabelSpec
 from tests.builders import PredictionRow, predictions_of, stored
 
 SPEC = LabelSpec(horizon_ms=100, max_pending=1000, chunk_events=10)
@@ -63,7 +62,6 @@ def test_a_label_that_brings_its_prediction_needs_no_event() -> None:
 
     assert joined == [JoinedLabel(1, "2", 30, 0, 0.9, 1), JoinedLabel(2, "2", 40, 0, 0.1, 1)]
     assert labels.pending == 0
-    assert labels.coverage() == 1.0
     assert labels.counts.self_contained == 2
 
 
@@ -104,7 +102,7 @@ def test_a_repeated_event_or_label_changes_nothing() -> None:
     assert labels.observe(predictions_of([]), [truth(4, "a", 30)])[0].prediction == 0.5
 
 
-def test_beyond_the_bound_a_sample_by_hash_waits_and_its_coverage_is_unbiased() -> None:
+def test_beyond_the_bound_a_sample_by_hash_waits() -> None:
     labels = LabelJoin(LabelSpec(horizon_ms=10**9, max_pending=500, chunk_events=100))
     offset = 0
     for i in range(8000):
@@ -116,7 +114,6 @@ def test_beyond_the_bound_a_sample_by_hash_waits_and_its_coverage_is_unbiased() 
 
     assert labels.pending <= 600
     assert labels.sampling_ratio < 0.2
-    assert labels.coverage() == pytest.approx(0.25, abs=0.05)
     kept = labels.counts.joined - labels.counts.self_contained
     assert kept + labels.pending + labels.counts.sampled_out == 8000
     assert labels.counts.labels_sampled_out > 0

@@ -21,7 +21,7 @@ from stream_monitor.core.placement import REFERENCE_TIMEOUT_MS, Placement
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.detectors.calibration import Budget
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
-from stream_monitor.labels.label_spec import LabelSpec
+from stream_monitor.labels.join import LabelSpec
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import Origin, profile_to_data
 from tests.builders import inference_event
@@ -196,7 +196,7 @@ def test_only_a_higher_generation_is_news() -> None:
     assert not placement.take(Topology(id="t1", time_ms=0, generation=1, partitions=2), 7, 90)
     same = Topology(id="t3", time_ms=0, generation=3, partitions=4)
     assert not placement.take(same, 8, 90)
-    assert (placement.generation, placement.since_ms, placement.since_offset) == (3, 70, 5)
+    assert (placement.generation, placement.since_ms) == (3, 70)
     assert placement.latest is not None
     assert placement.latest.before == (2, {})
 

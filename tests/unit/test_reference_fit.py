@@ -9,8 +9,7 @@ import pytest
 from scipy.signal import lfilter
 
 from stream_monitor.reference.bins import category_bins, numeric_bins
-from stream_monitor.reference.fit import fit_feature, fit_loss, fit_profile
-from stream_monitor.reference.fit_errors import ReferenceTooShort
+from stream_monitor.reference.fit import ReferenceTooShort, fit_feature, fit_loss, fit_profile
 from stream_monitor.reference.profile import ChannelReference, FeatureReference
 from stream_monitor.reference.transform import Transform
 from stream_monitor.statistics.dependence import autocorrelation_time

@@ -31,8 +31,7 @@ from stream_monitor.reference.profile import (
 from stream_monitor.reference.season import DAY_MS, HOUR_MS, WEEK_MS, BinCalendar, Season
 from stream_monitor.reference.transform import Transform
 from stream_monitor.statistics.fixed_point import FIXED_POINT, Floats, Ints
-from stream_monitor.windows.tumbling import TumblingWindows
-from stream_monitor.windows.window_spec import WindowSpec
+from stream_monitor.windows.tumbling import TumblingWindows, WindowSpec
 
 PER_DAY = 480
 STEP_MS = DAY_MS // PER_DAY

@@ -16,7 +16,7 @@ from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.state.partition_state import PERFORMANCE, WINDOW, PartitionStateFactory
 from stream_monitor.windows.performance import WindowPerformance
-from stream_monitor.windows.window_spec import WindowSpec
+from stream_monitor.windows.tumbling import WindowSpec
 from tests.builders import batch_of, inference_event, record_of
 
 MINUTE_MS: Final = 60_000

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_monitor.errors import CorruptState
 from stream_monitor.state.codec import decode_state, encode_state
+from stream_monitor.state_parts import CorruptState
 
 PLAIN: st.SearchStrategy[Any] = st.recursive(
     st.none()

@@ -10,7 +10,7 @@ import pytest
 
 from driftline.cli.status import realised_error, status_lines
 from stream_monitor.core.partition import PartitionMonitor
-from stream_monitor.labels.label_spec import LabelSpec
+from stream_monitor.labels.join import LabelSpec
 from stream_monitor.state.partition_state import PERFORMANCE, WINDOW, PartitionState
 from stream_monitor.windows.closed_window import ClosedWindow, window_key
 from stream_monitor.windows.performance import (

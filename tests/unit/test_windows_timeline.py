@@ -13,8 +13,7 @@ import pytest
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.transform import Transform
 from stream_monitor.windows.closed_window import ClosedWindow, window_key
-from stream_monitor.windows.tumbling import TumblingWindows
-from stream_monitor.windows.window_spec import WindowSpec
+from stream_monitor.windows.tumbling import TumblingWindows, WindowSpec
 from tests.builders import stored
 
 SPEC = WindowSpec(size_ms=10, grace_ms=5, idle_close_ms=100, max_open=4)

@@ -24,7 +24,7 @@ from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
-from stream_monitor.windows.window_spec import WindowSpec
+from stream_monitor.windows.tumbling import WindowSpec
 from trainer.evaluation.gate import check_refit, compare
 from trainer.evaluation.losses import Floats, Metric, losses, resolve_metric
 from trainer.evaluation.version_swap import SwapState, SwapTest

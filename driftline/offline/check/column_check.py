@@ -28,8 +28,7 @@ from driftline.offline.tables.convert import floats_of, values_of
 from driftline.offline.tables.layout import Feature, Layout
 from driftline.offline.tables.table_reader import Table
 from stream_monitor.reference.feature_reference import FeatureReference
-from stream_monitor.reference.fit import fit_feature
-from stream_monitor.reference.fit_errors import ReferenceTooShort
+from stream_monitor.reference.fit import ReferenceTooShort, fit_feature
 from stream_monitor.reference.transform import Transform, Transformed, bin_positions
 from stream_monitor.reference.values import Column, booleans, numbers
 from stream_monitor.statistics.bin_comparison import compare_bins

@@ -9,7 +9,7 @@ from stream_monitor.reference.loss import classes_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from stream_monitor.reference.fit_errors import NoPositiveLabel
+    from stream_monitor.reference.fit import NoPositiveLabel
     from stream_monitor.reference.profile import ClassLabel
 
 _WORDS: Final = {"true": True, "false": False}

@@ -13,8 +13,7 @@ from driftline.offline.tables.layout import Layout
 from driftline.offline.tables.positive_label import positive_label_advice, positive_of
 from driftline.offline.tables.source_error import SourceError
 from stream_monitor.reference.bounds import DeclaredRange
-from stream_monitor.reference.fit import MIN_EVENTS
-from stream_monitor.reference.fit_errors import NoPositiveLabel, ReferenceTooShort
+from stream_monitor.reference.fit import MIN_EVENTS, NoPositiveLabel, ReferenceTooShort
 from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.reference.profile import ReferenceProfile, Task
 

@@ -24,7 +24,7 @@ from stream_monitor.episodes.lifecycle import EpisodeTracker
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.reference.fit import fit_profile
 from stream_monitor.reference.profile import profile_to_data
-from stream_monitor.windows.window_spec import WindowSpec
+from stream_monitor.windows.tumbling import WindowSpec
 from tests.benchmarks.detection.streams import (
     DAY_MS,
     EVENTS_PER_DAY,
