@@ -63,11 +63,10 @@ def fold(
     bounds = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
     for start, end in pairwise(bounds):
         joined += labels.observe(*split(rows[start:end]))
-        for name, part in labels.pending_changes().items():
+        for name, part in labels.take_changes().items():
             store.pop(name, None)
             if part is not None:
                 store[name] = encode_part(part)
-        labels.mark_committed()
         if restored:
             labels = LabelJoin.restore(spec, StoredParts(store))
     return joined, store, labels.sampling_ratio, labels.counts.labels_sampled_out
@@ -151,8 +150,7 @@ def test_a_sample_that_shrinks_and_grows_does_not_depend_on_cuts(
     one_at_a_time = fold(TINY, log, range(len(log)))
     assert fold(TINY, log, cuts) == one_at_a_time
     assert fold(TINY, log, cuts, restored=True) == one_at_a_time
-    assert 0 <= one_at_a_time[2] <= 1
-    assert one_at_a_time[3] == 1  # the flood is over
+    assert one_at_a_time[2] == 1  # the flood is over
 
 
 @given(logs())
