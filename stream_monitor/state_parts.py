@@ -1,15 +1,15 @@
 """State in parts: each part is encoded by itself, so that a commit writes only what changed.
 
-A component keeps its state in msgspec Structs.  Its ``pending_changes`` returns the Structs that
-changed, by name, with ``None`` for a part that no longer exists; its ``restore`` reads them from
-`StoredParts`, each as the type that it declares.
+A component keeps its state in msgspec Structs.  Its ``take_changes`` returns the Structs that
+changed since its last call, by name, with ``None`` for a part that no longer exists; its
+``restore`` reads them from `StoredParts`, each as the type that it declares.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import msgspec
 import numpy as np
@@ -140,20 +140,12 @@ def with_prefix(prefix: str, parts: Mapping[str, T]) -> dict[str, T]:
     return {f"{prefix}{name}": part for name, part in parts.items()}
 
 
-class Component(Protocol):
-    """A stateful component."""
-
-    def mark_committed(self) -> None:
-        """Mark what ``pending_changes`` returned as durable."""
-
-
 class ChangedParts:
-    """The stored parts, and those that the next commit writes or deletes."""
+    """The names of the stored parts, and which of them the next commit deletes."""
 
     def __init__(self, stored: Iterable[str] = ()) -> None:
         self._stored = set(stored)
         self._deleted_prefixes: set[str] = set()
-        self._pending: dict[str, bytes] = {}
 
     def delete(self, prefix: str) -> None:
         """Delete the stored parts whose names begin with ``prefix``, unless written again."""
@@ -162,19 +154,13 @@ class ChangedParts:
     def encode(self, parts: Mapping[str, object]) -> dict[str, bytes]:
         """The parts to write, encoded; empty bytes delete a stored part.
 
-        ``parts`` changed since the last commit; ``None`` is one that no longer exists.
+        ``parts`` changed since the last call; ``None`` is one that no longer exists.
         """
         prefixes = tuple(self._deleted_prefixes)
         gone = {name for name in self._stored if name.startswith(prefixes)} if prefixes else set()
         gone |= {name for name, part in parts.items() if part is None} & self._stored
-        self._pending = dict.fromkeys(sorted(gone), b"") | {
-            name: encode_part(part) for name, part in parts.items() if part is not None
-        }
-        return self._pending
-
-    def mark_committed(self) -> None:
-        """Mark what `encode` returned as durable."""
-        for name, payload in self._pending.items():
-            (self._stored.add if payload else self._stored.discard)(name)
-        self._pending = {}
+        encoded = {name: encode_part(part) for name, part in parts.items() if part is not None}
         self._deleted_prefixes.clear()
+        self._stored -= gone
+        self._stored.update(encoded)
+        return dict.fromkeys(sorted(gone), b"") | encoded

@@ -462,28 +462,24 @@ class RejectedRecords:
             if (latest := row.episode.latest) is not None
         }
 
-    def pending_changes(self) -> RejectedRecordsState | None:
-        """The state, if it changed since `mark_committed`."""
+    def take_changes(self) -> RejectedRecordsState | None:
+        """The state, if it changed since the last call."""
         changed = any(register.has_changes for register in self._registers.values())
         if not self._has_changes and not changed:
             return None
+        self._has_changes = False
+        for register in self._registers.values():
+            register.has_changes = False
         return RejectedRecordsState(
             [row for _, row in sorted(self._rows.items())],
             {model: register.state for model, register in sorted(self._registers.items())},
             self._suppressed_before,
         )
 
-    def mark_committed(self) -> None:
-        """Mark what `pending_changes` returned as durable."""
-        self._has_changes = False
-        for register in self._registers.values():
-            register.mark_committed()
-
     def restore(self, state: RejectedRecordsState) -> None:
-        """Continue from what `pending_changes` returned."""
+        """Continue from what `take_changes` returned."""
         self._rows = {(row.model, row.reason): row for row in state.rows}
         for model, stored in state.open_episodes.items():
             self._registers[model] = OpenEpisodes()
             self._registers[model].restore(stored)
         self._suppressed_before = state.suppressed_before
-        self.mark_committed()

@@ -287,8 +287,8 @@ class Coverage:
             found.append(CoverageRow(key, hour + recent, total + now))
         return sorted(found, key=lambda row: (-row.last_hour, -row.total, row.key))
 
-    def pending_changes(self) -> dict[str, Any]:
-        """The parts that changed since `mark_committed`: the open interval, and the hour's rows."""
+    def take_changes(self) -> dict[str, Any]:
+        """The parts that changed since the last call: the open interval, and the hour's rows."""
         parts: dict[str, Any] = {}
         if self._has_changes:
             parts["now"] = self._open
@@ -297,11 +297,8 @@ class Coverage:
                 key: _Row(row.total, dict(sorted(row.buckets.items())))
                 for key, row in sorted(self._rows.items())
             }
-        return parts
-
-    def mark_committed(self) -> None:
-        """Mark what `pending_changes` returned as durable."""
         self._has_changes = self._closed = False
+        return parts
 
     def restore(self, parts: StoredParts) -> None:
         """Continue from the parts; without any, counting starts.
@@ -313,7 +310,7 @@ class Coverage:
             self._open = parts.read("now", OpenInterval)
         if "hour" in parts:
             self._rows = parts.read("hour", dict[CoverageKey, _Row])
-        self.mark_committed()
+        self._has_changes = self._closed = False
 
 
 def is_event(key: CoverageKey) -> bool:

@@ -275,16 +275,13 @@ class CoverageEpisodes:
             if each.episode.latest is not None
         ]
 
-    def pending_changes(self) -> OpenCoverageEpisodes | None:
-        """The open episodes, if they changed since `mark_committed`."""
-        return self._open if self._has_changes else None
-
-    def mark_committed(self) -> None:
-        """Mark what `pending_changes` returned as durable."""
-        self._has_changes = False
+    def take_changes(self) -> OpenCoverageEpisodes | None:
+        """The open episodes, if they changed since the last call."""
+        has_changes, self._has_changes = self._has_changes, False
+        return self._open if has_changes else None
 
     def restore(self, opened: OpenCoverageEpisodes) -> None:
-        """Continue from what `pending_changes` returned."""
+        """Continue from what `take_changes` returned."""
         self._open, self._has_changes = opened, False
 
 

@@ -30,7 +30,7 @@ from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes, Ope
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.join import JoinedLabel, LabelJoin, Predictions
 from stream_monitor.reference.profile import ReferenceProfile, validate_profile
-from stream_monitor.state_parts import Component, StoredParts, with_prefix
+from stream_monitor.state_parts import StoredParts, with_prefix
 from stream_monitor.windows.closed_window import ClosedWindow
 from stream_monitor.windows.tumbling import TumblingWindows
 
@@ -422,50 +422,33 @@ class ModelMonitor:
         taken, self._deleted_prefixes = self._deleted_prefixes, set()
         return taken
 
-    def pending_changes(self) -> dict[str, Any]:
-        """The parts that changed since `mark_committed`; ``None`` is a part that was deleted."""
+    def take_changes(self) -> dict[str, Any]:
+        """The parts that changed since the last call; ``None`` is a part that was deleted."""
         parts: dict[str, Any] = {
-            "register": self.open_episodes.pending_changes(),
-            "retention": self.retention.pending_changes(),
-            "uncovered": self._coverage_episodes.pending_changes(),
+            "register": self.open_episodes.take_changes(),
+            "retention": self.retention.take_changes(),
+            "uncovered": self._coverage_episodes.take_changes(),
         }
         parts = {name: part for name, part in parts.items() if part is not None}
         if self._meta_changed:
             parts["model"] = ModelState(
                 self._start_offsets, list(self.warm_ups), sorted(self._moved)
             )
+            self._meta_changed = False
         for version, watched in self.versions.items():
             prefix = _prefix(version)
             if version in self._changed_profiles:
                 parts[f"{prefix}profile"] = watched.profile
-            parts |= with_prefix(prefix, watched.pending_changes())
-            parts |= with_prefix(f"{prefix}window|", self.windows[version].pending_changes())
-        for version, warm_up in self.warm_ups.items():
-            parts |= with_prefix(f"{_prefix(version)}warm-up|", warm_up.pending_changes())
-        parts |= with_prefix("traffic|", self.traffic.pending_changes())
-        parts |= with_prefix("coverage|", self.coverage.pending_changes())
-        if self.shadows is not None:
-            parts |= with_prefix("shadow|", self.shadows.pending_changes())
-        return parts | with_prefix("labels|", self.labels.pending_changes())
-
-    def mark_committed(self) -> None:
-        """Mark what `pending_changes` returned as durable."""
+            parts |= with_prefix(prefix, watched.take_changes())
+            parts |= with_prefix(f"{prefix}window|", self.windows[version].take_changes())
         self._changed_profiles.clear()
-        self._meta_changed = False
-        components: list[Component] = [
-            self.retention,
-            self.labels,
-            self.open_episodes,
-            self.traffic,
-            self.coverage,
-            self._coverage_episodes,
-            *filter(None, [self.shadows]),
-            *self.versions.values(),
-            *self.windows.values(),
-            *self.warm_ups.values(),
-        ]
-        for component in components:
-            component.mark_committed()
+        for version, warm_up in self.warm_ups.items():
+            parts |= with_prefix(f"{_prefix(version)}warm-up|", warm_up.take_changes())
+        parts |= with_prefix("traffic|", self.traffic.take_changes())
+        parts |= with_prefix("coverage|", self.coverage.take_changes())
+        if self.shadows is not None:
+            parts |= with_prefix("shadow|", self.shadows.take_changes())
+        return parts | with_prefix("labels|", self.labels.take_changes())
 
     def restore(self, parts: StoredParts) -> None:
         """Continue from the parts.  Raises ValueError where one is missing or does not fit."""
@@ -491,7 +474,8 @@ class ModelMonitor:
             self._coverage_episodes.restore(parts.read("uncovered", OpenCoverageEpisodes))
         self.coverage.waits = bool(self._coverage_episodes)
         self.take_deleted_prefixes()
-        self.mark_committed()
+        self._changed_profiles.clear()
+        self._meta_changed = False
 
 
 def _prefix(version: str) -> str:

@@ -35,7 +35,7 @@ class ModelsOverLimit:
     def __init__(self, topic: str, partition: int, spec: MonitorSpec) -> None:
         self.coverage = Coverage()
         self.open_episodes = OpenEpisodes(spec.episodes.cooldown_ms)
-        self.open_episodes.mark_committed()  # most partitions never have changes to store
+        self.open_episodes.has_changes = False  # most partitions never have changes to store
         self._episodes = CoverageEpisodes(CoverageSource(topic, partition, ""), spec.warm_up_events)
 
     def count(self, model: str, offsets: Ints, times_ms: Ints) -> None:
@@ -65,21 +65,15 @@ class ModelsOverLimit:
             lambda alert: self._episodes.resolve(alert, offset, position.event_time_ms),
         )
 
-    def pending_changes(self) -> dict[str, Any]:
-        """The parts that changed since `mark_committed`."""
-        parts = with_prefix("coverage|", self.coverage.pending_changes())
-        if (episodes := self._episodes.pending_changes()) is not None:
+    def take_changes(self) -> dict[str, Any]:
+        """The parts that changed since the last call."""
+        parts = with_prefix("coverage|", self.coverage.take_changes())
+        if (episodes := self._episodes.take_changes()) is not None:
             parts["uncovered"] = episodes
-        register = self.open_episodes.pending_changes()
+        register = self.open_episodes.take_changes()
         if register is not None:
             parts["register"] = register
         return parts
-
-    def mark_committed(self) -> None:
-        """Mark what `pending_changes` returned as durable."""
-        self.coverage.mark_committed()
-        self._episodes.mark_committed()
-        self.open_episodes.mark_committed()
 
     def restore(self, parts: StoredParts) -> None:
         """Continue from the parts, if any."""
@@ -89,4 +83,3 @@ class ModelsOverLimit:
         if "register" in parts:
             self.open_episodes.restore(parts.read("register", OpenEpisodesState))
         self.coverage.waits = bool(self._episodes)
-        self.mark_committed()

@@ -423,8 +423,11 @@ class PartitionMonitor:
             rows.setdefault(name, []).append(row)
         return rows
 
-    def changes(self) -> dict[str, bytes]:
-        """Encoded parts that changed since `mark_committed`; empty bytes delete a part."""
+    def take_changes(self) -> dict[str, bytes]:
+        """Encoded parts that changed since the last call; empty bytes delete a part.
+
+        They have to be stored, or this state has to be dropped: they are not returned again.
+        """
         parts: dict[str, Any] = {
             _COUNTERS: self.counters,
             _CLOCKS: [
@@ -433,29 +436,19 @@ class PartitionMonitor:
                 for version, last_ms in sorted(model.retention.events_ms.items())
             ],
         }
-        if (placement := self.placement.pending_changes()) is not None:
+        if (placement := self.placement.take_changes()) is not None:
             parts[TOPOLOGY] = placement
-        if (rejected := self.rejected.pending_changes()) is not None:
+        if (rejected := self.rejected.take_changes()) is not None:
             parts["rejected"] = rejected
         if self._numbers is not None:
             parts[_NUMBERS] = self._numbers.state
-        parts |= with_prefix("seen|", self._recent_ids.pending_changes())
-        parts |= with_prefix("over-limit|", self.over_limit.pending_changes())
+        parts |= with_prefix("seen|", self._recent_ids.take_changes())
+        parts |= with_prefix("over-limit|", self.over_limit.take_changes())
         for name, model in self.models.items():
             for prefix in model.take_deleted_prefixes():
                 self._changed_parts.delete(f"{_prefix(name)}{prefix}")
-            parts |= with_prefix(_prefix(name), model.pending_changes())
+            parts |= with_prefix(_prefix(name), model.take_changes())
         return self._changed_parts.encode(parts)
-
-    def mark_committed(self) -> None:
-        """Mark what `changes` returned as durable."""
-        self._changed_parts.mark_committed()
-        self._recent_ids.mark_committed()
-        self.placement.mark_committed()
-        self.rejected.mark_committed()
-        self.over_limit.mark_committed()
-        for model in self.models.values():
-            model.mark_committed()
 
     @classmethod
     def restore(

@@ -52,7 +52,7 @@ class Placement:
     """The placement of models according to the last `Topology` that a partition contains."""
 
     def __init__(self, partition: int, state: PlacementState | None = None) -> None:
-        """Start without a placement, or continue from `pending_changes`."""
+        """Start without a placement, or continue from `take_changes`."""
         self.partition = partition
         self._state = state or PlacementState()
         self._has_changes = False
@@ -167,13 +167,10 @@ class Placement:
         recent = self.moved(model) & (label_ms < self.since_ms + horizon_ms)
         return np.flatnonzero(recent)
 
-    def pending_changes(self) -> PlacementState | None:
-        """The state, if it changed since `mark_committed`."""
-        return self._state if self._has_changes else None
-
-    def mark_committed(self) -> None:
-        """Mark what `pending_changes` returned as durable."""
-        self._has_changes = False
+    def take_changes(self) -> PlacementState | None:
+        """The state, if it changed since the last call."""
+        has_changes, self._has_changes = self._has_changes, False
+        return self._state if has_changes else None
 
 
 @lru_cache(maxsize=4_096)

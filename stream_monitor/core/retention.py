@@ -155,14 +155,11 @@ class VersionRetention:
             del self._state.updates[name]
             self._state.announced_ms.pop(name, None)
 
-    def pending_changes(self) -> RetentionState | None:
-        """All state but ``events_ms``, if it changed since `mark_committed`."""
-        return self._state if self._has_changes else None
-
-    def mark_committed(self) -> None:
-        """Mark what `pending_changes` returned as durable."""
-        self._has_changes = False
+    def take_changes(self) -> RetentionState | None:
+        """All state but ``events_ms``, if it changed since the last call."""
+        has_changes, self._has_changes = self._has_changes, False
+        return self._state if has_changes else None
 
     def restore(self, state: RetentionState) -> None:
-        """Continue from what `pending_changes` returned."""
+        """Continue from what `take_changes` returned."""
         self._state, self._has_changes = state, False

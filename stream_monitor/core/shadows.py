@@ -194,17 +194,12 @@ class ShadowVersion:
         mine = [label for label in joined if label.version == self.profile.version]
         self.windows.performance.observe(known_losses(label_losses(self.profile, mine)))
 
-    def pending_changes(self) -> dict[str, Any]:
-        """The parts that changed since `mark_committed`."""
+    def take_changes(self) -> dict[str, Any]:
+        """The parts that changed since the last call."""
         parts: dict[str, Any] = {} if self._is_stored else {"profile": self.profile}
-        parts |= with_prefix("labels|", self.labels.pending_changes())
-        return parts | with_prefix("window|", self.windows.pending_changes())
-
-    def mark_committed(self) -> None:
-        """Mark what `pending_changes` returned as durable."""
         self._is_stored = True
-        self.labels.mark_committed()
-        self.windows.mark_committed()
+        parts |= with_prefix("labels|", self.labels.take_changes())
+        return parts | with_prefix("window|", self.windows.take_changes())
 
     def restore(self, parts: StoredParts) -> None:
         """Continue from the parts.  Raises ValueError where one does not fit."""
@@ -290,18 +285,13 @@ class ShadowVersions:
         taken, self._deleted_prefixes = self._deleted_prefixes, set()
         return {f"shadow|{prefix}" for prefix in taken}
 
-    def pending_changes(self) -> dict[str, Any]:
-        """The parts that changed since `mark_committed`."""
+    def take_changes(self) -> dict[str, Any]:
+        """The parts that changed since the last call."""
         parts: dict[str, Any] = {_META: self._state} if self._has_changes else {}
-        for version, shadow in self.versions.items():
-            parts |= with_prefix(_prefix(version), shadow.pending_changes())
-        return parts
-
-    def mark_committed(self) -> None:
-        """Mark what `pending_changes` returned as durable."""
         self._has_changes = False
-        for shadow in self.versions.values():
-            shadow.mark_committed()
+        for version, shadow in self.versions.items():
+            parts |= with_prefix(_prefix(version), shadow.take_changes())
+        return parts
 
     @classmethod
     def of(cls, partition: int, spec: MonitorSpec, parts: StoredParts) -> ShadowVersions | None:

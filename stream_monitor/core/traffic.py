@@ -321,18 +321,15 @@ class TrafficMonitor:
         """The latest findings of the open episodes."""
         return self._events.open() + self._labels.open()
 
-    def pending_changes(self) -> dict[str, Any]:
-        """The parts that changed since `mark_committed`."""
+    def take_changes(self) -> dict[str, Any]:
+        """The parts that changed since the last call."""
         parts: dict[str, Any] = {}
         if self._has_changes:
             parts["now"] = self._state
         if self._closed:
             parts["learnt"] = [self._events.snapshot(), self._labels.snapshot()]
-        return parts
-
-    def mark_committed(self) -> None:
-        """Mark what `pending_changes` returned as durable."""
         self._has_changes = self._closed = False
+        return parts
 
     def restore(self, parts: StoredParts) -> None:
         """Continue from the parts."""
@@ -340,4 +337,4 @@ class TrafficMonitor:
         events, labels = parts.read("learnt", tuple[msgspec.Raw, msgspec.Raw])
         self._events.restore(events)
         self._labels.restore(labels)
-        self.mark_committed()
+        self._has_changes = self._closed = False

@@ -296,8 +296,8 @@ class VersionMonitor:
             if (level := check.level()) is not None
         }
 
-    def pending_changes(self) -> dict[str, Any]:
-        """The parts that changed since `mark_committed`."""
+    def take_changes(self) -> dict[str, Any]:
+        """The parts that changed since the last call."""
         parts: dict[str, Any] = {}
         if self._meta_changed:
             predicted = self._prediction_offsets
@@ -321,12 +321,9 @@ class VersionMonitor:
                 parts[f"checks-{start // _SHARD_CHECKS}"] = {
                     key: checks[key].snapshot() for key in shard
                 }
-        return parts
-
-    def mark_committed(self) -> None:
-        """Mark what `pending_changes` returned as durable."""
         self._has_changes.clear()
         self._meta_changed = False
+        return parts
 
     def restore(self, parts: StoredParts) -> None:
         """Continue from the parts.  Raises ValueError where they do not fit the profile."""
@@ -360,7 +357,8 @@ class VersionMonitor:
             )
         for key, check in checks.items():
             check.restore(stored[key])
-        self.mark_committed()
+        self._has_changes.clear()
+        self._meta_changed = False
 
 
 def label_losses(

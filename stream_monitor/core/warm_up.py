@@ -127,22 +127,20 @@ class WarmUp:
         of_model = profile.events_per_week * (1 + self.other_version_events / self.n_rows)
         return msgspec.structs.replace(profile, events_per_week=of_model)
 
-    def pending_changes(self) -> dict[str, Any]:
-        """The parts that changed since `mark_committed`; pieces of rows keep commits small."""
-        first = self._first_uncommitted // _PART_ROWS
-        other_version_events = (
-            {_OTHER_VERSION_EVENTS: self.other_version_events}
-            if self.other_version_events != self._stored_other_version_events
-            else {}
-        )
-        return other_version_events | {
-            str(i): self._rows[i * _PART_ROWS : (i + 1) * _PART_ROWS]
-            for i in range(first, -(-len(self._rows) // _PART_ROWS))
-            if len(self._rows) > self._first_uncommitted
-        }
+    def take_changes(self) -> dict[str, Any]:
+        """The parts that changed since the last call; pieces of rows keep commits small."""
+        parts: dict[str, Any] = {}
+        if self.other_version_events != self._stored_other_version_events:
+            parts[_OTHER_VERSION_EVENTS] = self.other_version_events
+        if len(self._rows) > self._first_uncommitted:
+            for first in range(
+                self._first_uncommitted // _PART_ROWS * _PART_ROWS, len(self._rows), _PART_ROWS
+            ):
+                parts[str(first // _PART_ROWS)] = self._rows[first : first + _PART_ROWS]
+        self._mark_stored()
+        return parts
 
-    def mark_committed(self) -> None:
-        """Mark what `pending_changes` returned as durable."""
+    def _mark_stored(self) -> None:
         self._first_uncommitted = len(self._rows)
         self._stored_other_version_events = self.other_version_events
 
@@ -152,4 +150,4 @@ class WarmUp:
             self.other_version_events = parts.read(_OTHER_VERSION_EVENTS, int)
         for name in sorted({*parts} - {_OTHER_VERSION_EVENTS}, key=int):
             self._rows += parts.read(name, list[WarmUpRow])
-        self.mark_committed()
+        self._mark_stored()

@@ -403,18 +403,15 @@ class OpenEpisodes:
             )
         ]
 
-    def pending_changes(self) -> OpenEpisodesState | None:
-        """The state, if it changed since `mark_committed`."""
-        return self.state if self.has_changes else None
-
-    def mark_committed(self) -> None:
-        """Mark what `pending_changes` returned as durable."""
-        self.has_changes = False
+    def take_changes(self) -> OpenEpisodesState | None:
+        """The state, if it changed since the last call."""
+        has_changes, self.has_changes = self.has_changes, False
+        return self.state if has_changes else None
 
     def restore(self, state: OpenEpisodesState) -> None:
-        """Continue from what `pending_changes` returned."""
+        """Continue from what `take_changes` returned."""
         self.by_id, self._suppressor.state = state.by_id, state.suppressor
-        self.mark_committed()
+        self.has_changes = False
 
 
 def _progress(alert: DriftAlert) -> str:

@@ -103,21 +103,18 @@ class DedupWindow:
         """Number of chunks from the first to the last."""
         return max(self._by_chunk) - min(self._by_chunk)
 
-    def pending_changes(self) -> dict[str, bytes | None]:
-        """The parts that changed since `mark_committed`; ``None`` is a part that no longer exists.
+    def take_changes(self) -> dict[str, bytes | None]:
+        """The parts that changed since the last call; ``None`` is a part that no longer exists.
 
         Hashes are sorted: groups of a micro-batch come in the order of their keys, not of offsets.
         """
+        changed, self._has_changes = sorted(self._has_changes), set()
         return {
             str(chunk): np.sort(np.array(mine, dtype="<u8")).tobytes()
             if (mine := self._by_chunk.get(chunk)) is not None
             else None
-            for chunk in sorted(self._has_changes)
+            for chunk in changed
         }
-
-    def mark_committed(self) -> None:
-        """Mark what `pending_changes` returned as durable."""
-        self._has_changes.clear()
 
     def restore(self, parts: StoredParts) -> None:
         """Continue from the parts.  Raises ValueError where one does not fit."""

@@ -349,19 +349,14 @@ class LabelJoin:
         self.watermark_ms, self._chunk = state.watermark_ms, state.chunk
         self.counts, self._sample = state.counts, state.sample
 
-    def pending_changes(self) -> dict[str, Any]:
-        """The parts that changed since `mark_committed`; ``None`` is a part that was deleted."""
+    def take_changes(self) -> dict[str, Any]:
+        """The parts that changed since the last call; ``None`` is a part that was deleted."""
         parts: dict[str, Any] = {}
         if self._meta_changed:
             parts[_META] = LabelJoinState(self.watermark_ms, self._chunk, self.counts, self._sample)
-        parts |= with_prefix("event|", self._events.pending_changes())
-        return parts | with_prefix("label|", self._early.pending_changes())
-
-    def mark_committed(self) -> None:
-        """Mark what `pending_changes` returned as durable."""
-        self._events.mark_committed()
-        self._early.mark_committed()
-        self._meta_changed = False
+            self._meta_changed = False
+        parts |= with_prefix("event|", self._events.take_changes())
+        return parts | with_prefix("label|", self._early.take_changes())
 
     @classmethod
     def restore(cls, spec: LabelSpec, parts: StoredParts) -> LabelJoin:

@@ -187,16 +187,13 @@ class PendingRecords:
         }
         return before - len(self)
 
-    def pending_changes(self) -> dict[str, PendingChunk | None]:
-        """The chunks that changed since `mark_committed`, by number; ``None``: it was deleted."""
+    def take_changes(self) -> dict[str, PendingChunk | None]:
+        """The chunks that changed since the last call, by number; ``None``: it was deleted."""
+        changed, self._has_changes = sorted(self._has_changes), set()
         return {
             str(chunk): _columns(known) if (known := self._chunks.get(chunk)) else None
-            for chunk in sorted(self._has_changes)
+            for chunk in changed
         }
-
-    def mark_committed(self) -> None:
-        """Mark what `pending_changes` returned as durable."""
-        self._has_changes.clear()
 
     @classmethod
     def restore(cls, parts: Iterable[tuple[int, PendingChunk]], current: int) -> PendingRecords:

@@ -118,13 +118,12 @@ class Committer:
             return False
         began_s = time.monotonic()
         fields, chunked_fields = split_into_chunks(
-            {**owned.partition_state.changes(), **owned.outbox}
+            {**owned.partition_state.take_changes(), **owned.outbox}
         )
         outbox = owned.outbox
         owned.last_commit_s = time.monotonic() - began_s
         if not await self._write(owned, owned.position, fields):
             return False
-        owned.partition_state.mark_committed()
         owned.mark_committed(owned.position)
         self._metrics.offset.labels(owned.topic, str(owned.partition)).set(owned.position)
         owned.chunked_fields = chunked_fields
@@ -138,7 +137,7 @@ class Committer:
         """Store the marker of the next attempt; everything before it must be committed."""
         fields = {ATTEMPT_FIELD: attempt.encoded()}
         if owned.committed is None:  # an offset is never stored without its state
-            fields |= owned.partition_state.changes()
+            fields |= owned.partition_state.take_changes()
         if not await self._write(owned, owned.position, fields):
             return False
         owned.committed = owned.position

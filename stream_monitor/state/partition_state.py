@@ -160,16 +160,15 @@ class PartitionState:
         counters.dead_lettered += 1
         counters.append_clock_ms = max(counters.append_clock_ms, record.timestamp_ms)
 
-    def changes(self) -> dict[str, bytes]:
-        """Fields that changed since the last commit; empty bytes mark a dead field."""
+    def take_changes(self) -> dict[str, bytes]:
+        """Fields that changed since the last call; empty bytes mark a dead field.
+
+        They have to be stored, or this state has to be dropped: they are not returned again.
+        """
         return {
             f"{STATE}{name}": wrap(KIND, payload) if payload else b""
-            for name, payload in self.monitor.changes().items()
+            for name, payload in self.monitor.take_changes().items()
         }
-
-    def mark_committed(self) -> None:
-        """Record that the fields which `changes` returned are committed."""
-        self.monitor.mark_committed()
 
     def topology(self) -> Topology | None:
         """The placement of models that the records of this partition describe."""

@@ -99,22 +99,19 @@ class PerformanceTracker:
         sums = [(start, *self._sums[start]) for start in starts]
         return [(start, n, total / n) for start, n, total in sums]
 
-    def pending_changes(self) -> dict[str, Any]:
-        """The parts that changed since `mark_committed`; ``None`` is a part that was deleted."""
+    def take_changes(self) -> dict[str, Any]:
+        """The parts that changed since the last call; ``None`` is a part that was deleted."""
         if not self._has_changes and not self._clock_changed:
             return {}
         chunks: dict[int, list[tuple[int, int, float]]] = {x: [] for x in sorted(self._has_changes)}
         for start in sorted(self._sums):
             if (chunk := self._chunk(start)) in chunks:
                 chunks[chunk].append((start, *self._sums[start]))
+        self._has_changes.clear()
+        self._clock_changed = False
         return {_CLOCK: self._clock_ms} | {
             str(chunk): rows or None for chunk, rows in chunks.items()
         }
-
-    def mark_committed(self) -> None:
-        """Mark what `pending_changes` returned as durable."""
-        self._has_changes.clear()
-        self._clock_changed = False
 
     def restore(self, parts: StoredParts) -> None:
         """Continue from the parts, if any.  Raises ValueError where one does not fit."""
@@ -129,4 +126,3 @@ class PerformanceTracker:
                     raise ValueError(f"window {start}: impossible losses: {total} of {n} labels")
                 self._sums[start] = n, total
         self._changed = set(self._sums)
-        self.mark_committed()

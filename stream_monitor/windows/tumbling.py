@@ -219,20 +219,16 @@ class TumblingWindows:
         window = self._open.pop(start)
         return window.close(self.profile, self.spec.size_ms, offset, self._partition)
 
-    def pending_changes(self) -> dict[str, Any]:
-        """The parts that changed since `mark_committed`; ``None`` is a part that was deleted."""
+    def take_changes(self) -> dict[str, Any]:
+        """The parts that changed since the last call; ``None`` is a part that was deleted."""
         parts: dict[str, Any] = {}
         if self._meta_changed:
             parts[_META] = WindowsState(self.watermark_ms, self.late, self._closed_through_ms)
         for start in sorted(self._has_changes):
             parts[f"{_OPEN}{start}"] = self._open.get(start)
-        return parts | with_prefix(_PERFORMANCE, self.performance.pending_changes())
-
-    def mark_committed(self) -> None:
-        """Mark what `pending_changes` returned as durable."""
         self._has_changes.clear()
         self._meta_changed = False
-        self.performance.mark_committed()
+        return parts | with_prefix(_PERFORMANCE, self.performance.take_changes())
 
     def restore(self, parts: StoredParts) -> None:
         """Continue from the parts.  Raises ValueError where one is missing or does not fit."""

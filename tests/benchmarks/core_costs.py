@@ -68,8 +68,7 @@ class _Partition:
         self._monitor.observe(RecordBatch("costs", self._number, "", first, self._next, found))
 
     def commit(self) -> None:
-        self._monitor.changes()
-        self._monitor.mark_committed()
+        self._monitor.take_changes()
 
 
 def cost_us(load: Load) -> float:

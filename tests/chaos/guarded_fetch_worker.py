@@ -73,11 +73,8 @@ class ListFold:
         self.seen.append(record.offset)
         self.skipped.append(record.offset)
 
-    def changes(self) -> dict[str, bytes]:
+    def take_changes(self) -> dict[str, bytes]:
         return {SEEN: " ".join(map(str, self.seen)).encode() or b"-"}
-
-    def mark_committed(self) -> None:
-        """Nothing is remembered of a commit."""
 
 
 class ListFolds:

@@ -275,7 +275,7 @@ def undisturbed(world: World) -> Outcomes:
     for partition, records in world.log.items():
         fold = TimedFolds().new(TOPIC, partition)
         seen = fold.observe(RecordBatch(TOPIC, partition, "", 0, records[-1].offset + 1, records))
-        state[partition] = fold.changes()
+        state[partition] = fold.take_changes()
         alerts |= {alert.alert_id for alert in seen.alerts}
         dead_letters |= {dead_letter.dead_letter_id for dead_letter in seen.dead_letters}
     return Outcomes(state, alerts, dead_letters)

@@ -70,7 +70,7 @@ def grown() -> tuple[dict[str, bytes], RecordBatch]:
     log = list(log_of("churn", 3, N_EVENTS))
     fold = FOLDS.new("log", 0)
     fold.observe(batch(log[:-300]))
-    fields = {name: value for name, value in fold.changes().items() if value}
+    fields = {name: value for name, value in fold.take_changes().items() if value}
     return fields, batch(log[-300:], len(log) - 300)
 
 
@@ -146,7 +146,7 @@ def test_a_forged_part_is_rejected_or_harmless() -> None:
             raise AssertionError(f"{number}: {name} at the restore: {error!r}") from error
         with contextlib.suppress(Exception):  # ends the worker; a panic of Rust would escape
             fold.observe(after)
-            fold.changes()
+            fold.take_changes()
     assert rejected > FORGERIES // 4
 
 
@@ -154,7 +154,7 @@ def test_undamaged_state_round_trips() -> None:
     fields, after = grown()
     one, other = FOLDS.restore("log", 0, fields), FOLDS.restore("log", 0, fields)
     assert one.observe(after).outbox == other.observe(after).outbox
-    assert {n: v for n, v in one.changes().items() if v} == {
-        n: v for n, v in other.changes().items() if v
+    assert {n: v for n, v in one.take_changes().items() if v} == {
+        n: v for n, v in other.take_changes().items() if v
     }
     assert msgspec.msgpack.encode(one.outcomes()) == msgspec.msgpack.encode(other.outcomes())

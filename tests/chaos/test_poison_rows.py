@@ -132,7 +132,7 @@ def without_rows(log: list[ConsumerRecord], fatal: Collection[int]) -> dict[str,
                 state.skip(record)
             else:
                 state.observe_rows(part, record.offset)
-    return {name: value for name, value in state.changes().items() if value}
+    return {name: value for name, value in state.take_changes().items() if value}
 
 
 @pytest.mark.parametrize("row", [0, 2, ROWS - 1])

@@ -108,8 +108,7 @@ def stored_after(events: list[Event], n_records: int) -> dict[str, bytes]:
     stored: dict[str, bytes] = {}
     for start in range(0, len(events), n_records):
         fold.observe(batch([*events[start : start + n_records]], start, step_ms=STEP_MS))
-        stored |= fold.changes()
-        fold.mark_committed()
+        stored |= fold.take_changes()
     return {name: value for name, value in stored.items() if value}
 
 
@@ -131,9 +130,8 @@ def test_state_reaches_a_plateau(kind: str) -> None:
     for start in range(0, N_NAMES, STEP):
         made: list[Event | bytes] = [make(number) for number in range(start, start + STEP)]
         fold.observe(batch(made, start, step_ms=STEP_MS))
-        stored |= fold.changes()
+        stored |= fold.take_changes()
         stored = {name: value for name, value in stored.items() if value}
-        fold.mark_committed()
         sizes.append(sum(map(len, stored)) + sum(map(len, stored.values())))
     half = len(sizes) // 2
     assert max(sizes[half:]) <= GROWTH * max(sizes[:half])

@@ -153,7 +153,7 @@ def watched(source: Path, redis_url: str) -> Iterator[list[str]]:
     ]
     encoded = fold.observe(RecordBatch(topic, 3, "e", 0, len(records), records))
     redis: Any = Redis.from_url(redis_url)
-    redis.hset(partition_key(topic, 3), mapping=fold.changes())
+    redis.hset(partition_key(topic, 3), mapping=fold.take_changes())
     for name, blob in encoded.outbox.items():
         if f"{prefix}:window:" in name:
             redis.set(name[name.index(prefix) :], blob)

@@ -93,8 +93,7 @@ def fold(spec: MonitorSpec, partition: int, records: list[RawRecord]) -> Results
             for kind, published in ((WINDOW, results.windows), (PERFORMANCE, results.performance)):
                 if key.startswith(kind):
                     published[key.removeprefix(kind)] = msgspec.json.decode(value)
-        monitor.changes()
-        monitor.mark_committed()
+        monitor.take_changes()
     results.counters.update(plain(monitor.monitor.counters))
     return results
 

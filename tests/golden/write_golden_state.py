@@ -51,8 +51,7 @@ def made() -> Golden:
     log = list(log_of("churn", 3, N_EVENTS))
     fold = FOLDS.new(TOPIC, 0)
     fold.observe(batch(log[:BEFORE]))
-    fields = {name: value for name, value in fold.changes().items() if value}
-    fold.mark_committed()
+    fields = {name: value for name, value in fold.take_changes().items() if value}
     after = batch(log[BEFORE:UPTO], BEFORE)
     seen = fold.observe(after)
     return Golden(

@@ -88,11 +88,9 @@ class CountingFold:
         self.counts[key] += 1
         self.changed.add(key)
 
-    def changes(self) -> dict[str, bytes]:
-        return {f"s:{key}": encode_state("count", self.counts[key]) for key in self.changed}
-
-    def mark_committed(self) -> None:
-        self.changed.clear()
+    def take_changes(self) -> dict[str, bytes]:
+        changed, self.changed = self.changed, set()
+        return {f"s:{key}": encode_state("count", self.counts[key]) for key in changed}
 
     def topology(self) -> Topology:
         return TOPOLOGY

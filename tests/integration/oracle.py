@@ -78,8 +78,8 @@ class Undisturbed:
             self._fold(partition)
             self._found.figures.update(figures_of(monitor.monitor, self._prefix))
             if upto[partition] > 0:  # else no worker committed anything
-                state = {n: v for n, v in monitor.changes().items() if v}
-                self._found.state[partition] = state
+                stored = self._found.state.get(partition, {}) | monitor.take_changes()
+                self._found.state[partition] = {n: v for n, v in stored.items() if v}
         return self._found
 
     def _fold(self, partition: int) -> None:

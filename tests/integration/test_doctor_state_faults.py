@@ -116,7 +116,7 @@ class StoredState:
         state = PartitionStateFactory(self.settings.monitor_spec(), prefix).new(topic, 0)
         records = [record_of(i, event, START_MS + SECOND_MS * i) for i, event in enumerate(log)]
         state.observe(batch_of(records, topic=topic))
-        self.client.hset(partition_key(topic, 0), mapping=state.changes())
+        self.client.hset(partition_key(topic, 0), mapping=state.take_changes())
         found = [
             *examine_coverage(self.settings, self.client, 1),
             *examine_placement(self.settings, self.client, 1, tail_of(log, newest)),

@@ -248,7 +248,7 @@ def run(
         dead_letters += seen.dead_letters
         windows += seen.windows
         if restart or end == len(records):
-            store(fields, monitor.changes())
+            store(fields, monitor.take_changes())
         if restart:
             monitor = PartitionMonitor.restore(TOPIC, 0, spec, fields)
     windows.sort(key=lambda w: (w.closed_offset, w.model, w.version, w.start_ms))

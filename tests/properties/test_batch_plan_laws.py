@@ -104,11 +104,10 @@ def fold(
             for key, rows in micro_batch.events.items():
                 new = seen.deduplicate(rows.offsets, rows.ids, version_salt(*key))
                 first.update(rows.offsets[new].tolist())
-        for name, part in seen.pending_changes().items():
+        for name, part in seen.take_changes().items():
             store.pop(name, None)
             if part is not None:
                 store[name] = encode_part(part)
-        seen.mark_committed()
         if restored:
             seen = DedupWindow(chunks=2, chunk_events=CHUNK, micro_batch_chunks=2)
             seen.restore(StoredParts(store))

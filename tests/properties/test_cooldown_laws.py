@@ -71,7 +71,7 @@ def process(seed: int, cuts: list[int]) -> tuple[list[DriftAlert], OpenEpisodes]
         mine = [one for one in alerts if start <= one.decided_offset < end]
         events = EventTimes(offsets, np.array(times[start:end], dtype=np.int64))
         found_alerts += register.process(mine, offsets, offsets * 0, events)
-        if (state := register.pending_changes()) is not None:
+        if (state := register.take_changes()) is not None:
             register = OpenEpisodes(COOLDOWN_MS)
             register.restore(decode_part(encode_part(state), OpenEpisodesState))
     return found_alerts, register

@@ -156,7 +156,7 @@ def fold(
         batch = RecordBatch("log", partition, "e", start, end, records[start:end])
         alerts += monitor.observe(batch).alerts
         if restart:
-            parts |= monitor.changes()
+            parts |= monitor.take_changes()
             parts = {name: part for name, part in parts.items() if part}
             monitor = PartitionMonitor.restore("log", partition, SPEC, parts)
     return monitor, alerts

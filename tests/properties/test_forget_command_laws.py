@@ -179,8 +179,7 @@ def test_a_version_announced_again_with_fewer_series_keeps_no_old_one() -> None:
     monitor = PartitionMonitor(TOPIC, 0, SPEC)
     for i, update in enumerate(updates):
         monitor.observe(batch_of([record_at(i, 0, update)]))
-        store(fields, monitor.changes())
-        monitor.mark_committed()
+        store(fields, monitor.take_changes())
 
     restored = PartitionMonitor.restore(TOPIC, 0, SPEC, fields)
     assert set(restored.models["churn"].versions["1"].profile.features) == set(made.features)

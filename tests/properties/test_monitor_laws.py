@@ -63,7 +63,7 @@ def test_the_stored_order_does_not_depend_on_batch_boundaries() -> None:
         state = PartitionStateFactory(spec, "driftline").new(TOPIC, 0)
         for start in range(0, len(records), n_records):
             state.observe(builders.batch_of(records[start : start + n_records], TOPIC))
-        return state.changes()
+        return state.take_changes()
 
     assert stored(150) == stored(len(records))
 

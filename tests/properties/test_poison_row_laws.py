@@ -42,7 +42,7 @@ def seen_of(monitor: PartitionMonitor, observed: list[Observation]) -> Seen:
         for one in observed
         for window in one.windows
     ]
-    state = {name: value for name, value in monitor.changes().items() if name != "numbers"}
+    state = {name: value for name, value in monitor.take_changes().items() if name != "numbers"}
     monitor.counters.dead_lettered = 0
     state["counters"] = msgspec.json.encode(monitor.counters)
     return Seen(

@@ -162,8 +162,7 @@ def test_there_are_never_more_than_the_cap_and_nothing_stays_of_the_others(seed:
     records = log_of(seed, 1600)
     for start, end in pairwise(range(0, len(records) + 1, 10)):
         monitor.observe(batch_of(records[start:end]))
-        store(fields, monitor.changes())
-        monitor.mark_committed()
+        store(fields, monitor.take_changes())
         ever |= known(monitor)
         of_models = [name.split("|") for name in fields if name.startswith("model|")]
         assert {part[1] for part in of_models} <= monitor.models.keys()
@@ -278,7 +277,7 @@ def test_a_model_takes_the_place_of_one_that_is_idle_and_nothing_stays_of_that()
     models += [(event(8, "1", model="m0"), 5), (event(9, "1", model="m1"), 5)]
     monitor = after(*models, (event(7, "1", model="m7"), IDLE))
     assert set(monitor.models) == {"m0", "m1", "m7"}
-    parts = {name for name, part in monitor.changes().items() if part}
+    parts = {name for name, part in monitor.take_changes().items() if part}
     assert not [name for name in parts if name.startswith("model|m2|")]
 
 

@@ -55,11 +55,10 @@ def fold(
     bounds = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
     for start, end in pairwise(bounds):
         closed += observe(windows, rows[start:end], start)
-        for name, part in windows.pending_changes().items():
+        for name, part in windows.take_changes().items():
             store.pop(name, None)
             if part is not None:
                 store[name] = encode_part(part)
-        windows.mark_committed()
         if restored:
             windows = TumblingWindows(SPEC, PROFILE)
             windows.restore(StoredParts(store))
@@ -96,7 +95,7 @@ def test_every_event_is_in_exactly_one_window_or_late(rows: list[Row]) -> None:
     assert {w.start_ms: w.closed_offset for w in closed} == closing
     assert {w.start_ms: w.n_events for w in closed} == {s: members[s] for s in closing}
     assert [w.start_ms for w in closed] == sorted(closing, key=lambda s: (closing[s], s))
-    parts = windows.pending_changes().items()
+    parts = windows.take_changes().items()
     still_open = {name for name, part in parts if part is not None} - {"meta"}
     assert still_open == {f"open|{s}" for s in members if s not in closing}
     assert len(still_open) <= SPEC.max_open
@@ -111,7 +110,7 @@ def test_a_window_once_closed_never_reopens(rows: list[Row], idle: list[tuple[in
             if at == offset:
                 closed += [w.start_ms for w in windows.close_idle(clock_ms, offset)]
     assert len(closed) == len(set(closed))
-    parts = windows.pending_changes()
+    parts = windows.take_changes()
     assert all(parts[f"open|{start}"] is None for start in closed)
 
 

@@ -87,7 +87,7 @@ def test_its_state_is_stored_and_its_episode_resolved(
     rounded: list[float] = [round(values(i)) for i in range(200)]
 
     found = first.observe(events(rounded, 0, 90))[1]
-    again.restore(stored(first.pending_changes()))
+    again.restore(stored(first.take_changes()))
     found += again.observe(events(rounded, 90, 200))[1]
     (started,) = (alert for alert in found if alert.series == "integers/temp")
     assert again.levels()["integers/temp"] == 2

@@ -98,7 +98,7 @@ class Log:
         reported: list[DriftAlert] = []
         for start, end in pairwise(sorted({0, *cuts, len(self.records)})):
             reported += drift(monitor.observe(batch_of(self.records[start:end])).alerts)
-            stored |= monitor.changes()
+            stored |= monitor.take_changes()
             stored = {name: part for name, part in stored.items() if part}
             monitor = PartitionMonitor.restore(TOPIC, 0, self.spec, stored)
         return reported

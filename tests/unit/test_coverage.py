@@ -83,7 +83,7 @@ def test_a_snapshot_continues() -> None:
     coverage.count("1", WATCHED, ints(0, 1, 2), ints(5, 6, 7))
     list(coverage.observe(ints(0, 1, 2), ints(0, INTERVAL_MS, INTERVAL_MS)))
     again = Coverage()
-    again.restore(stored(coverage.pending_changes()))
+    again.restore(stored(coverage.take_changes()))
 
     assert again.last_hour(INTERVAL_MS) == coverage.last_hour(INTERVAL_MS)
 
@@ -92,7 +92,7 @@ def test_the_report_is_read_from_what_is_stored_by_version_and_reason() -> None:
     partition = Partition(msgspec.structs.replace(SPEC, warm_up_events=300, max_models=1))
     partition.live(6)
     partition.append(msgspec.structs.replace(partition.event(), model="second"))
-    fields = PartitionState(partition.monitor, "driftline").changes()
+    fields = PartitionState(partition.monitor, "driftline").take_changes()
     report = read_coverage(RedisHashes({partition_key("events", 0): fields}), "events", [0])
     watched = sum(row.last_hour for row in report.models[0].rows if row.reason == "watched")
 
@@ -183,7 +183,7 @@ def test_metrics_count_events_by_model_version_and_reason() -> None:
 
 
 def test_doctor_reports_versions_that_are_not_watched_unless_they_warm_up() -> None:
-    fields = PartitionState(two_models().monitor, "driftline").changes()
+    fields = PartitionState(two_models().monitor, "driftline").take_changes()
     warms, blind = check_coverage(
         read_coverage(RedisHashes({partition_key("events", 0): fields}), "events", [0]).models
     )

@@ -91,7 +91,7 @@ def test_a_topic_with_drills_has_one_model() -> None:
 
 def test_the_reference_of_the_serving_version_is_read_from_what_is_stored() -> None:
     fold = alerted_state()
-    redis = RedisHashes({partition_key(TOPIC, 0): fold.changes()})
+    redis = RedisHashes({partition_key(TOPIC, 0): fold.take_changes()})
 
     assert known_models(redis, TOPIC, 0) == {"churn", SHADOW}
     assert leftover_synthetic_models(redis, TOPIC, [0], "churn") == [(0, SHADOW)]
@@ -109,7 +109,7 @@ def test_the_champion_is_marked_among_the_versions() -> None:
     model.update(first, announced_profile(first), 5, 0)
     model.update(second, announced_profile(second), 9, 0)
 
-    found = versions_in(stored(model.pending_changes()))
+    found = versions_in(stored(model.take_changes()))
 
     assert [(v.profile.version, v.champion, v.start_offset) for v in found] == [
         ("1", False, 5),

@@ -225,7 +225,7 @@ def test_a_window_carries_the_estimate_of_its_events() -> None:
         batch = batch_of(scores[start : start + 600], start)
         transformed, _, losses = watched().observe(batch)
         closed += windows.observe(batch.offsets, batch.times_ms, transformed, losses)
-        parts = stored(windows.pending_changes())
+        parts = stored(windows.take_changes())
         windows = TumblingWindows(spec, profile())
         windows.restore(parts)
     (window,) = closed

@@ -204,7 +204,7 @@ def test_every_episode_ends_and_no_alert_repeats_for_any_cut() -> None:
         part = {name: column[start : start + 333] for name, column in rows.items()}
         found += cut.observe(batch_of(part, start))[1]
         again = version_of(reference)
-        again.restore(stored(cut.pending_changes()))
+        again.restore(stored(cut.take_changes()))
         cut = again
         cut._meta_changed, cut._has_changes = True, set(cut.checks)
 

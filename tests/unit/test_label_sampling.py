@@ -86,7 +86,7 @@ def test_a_halving_is_undone_a_chunk_and_a_load_that_lasts_ends_at_one_share() -
 
 @pytest.mark.parametrize("widened", [[0] * 65, "x", [None], 7])
 def test_an_impossible_sample_is_rejected(widened: object) -> None:
-    parts = after_outage().pending_changes()
+    parts = after_outage().take_changes()
     parts["meta"].sample.widened_ms = widened
     with pytest.raises(ValueError, match=r"meta"):
         LabelJoin.restore(TIGHT, stored(parts))

@@ -87,7 +87,7 @@ def test_memory_is_freed_at_the_start_of_a_chunk_and_counted() -> None:
 def test_a_chunk_that_was_restored_half_full_expires_with_its_last_entry() -> None:
     labels = LabelJoin(SPEC)
     labels.observe(predictions_of([event(0, "a", 0)]), [])
-    labels = LabelJoin.restore(SPEC, stored(labels.pending_changes()))
+    labels = LabelJoin.restore(SPEC, stored(labels.take_changes()))
     labels.observe(predictions_of([event(1, "b", 90)]), [])
     labels.observe(predictions_of([event(10, "x", 150)]), [])
     labels.observe(predictions_of([event(20, "y", 150)]), [])
@@ -122,12 +122,12 @@ def test_beyond_the_bound_a_sample_by_hash_waits() -> None:
 def test_a_commit_writes_changed_chunks_only_and_deletes_empty_ones() -> None:
     labels = LabelJoin(SPEC)
     labels.observe(predictions_of([event(0, "a", 1), event(10, "b", 1), event(20, "c", 1)]), [])
-    assert set(labels.pending_changes()) == {"meta", "event|0", "event|1", "event|2"}
-    labels.mark_committed()
-    assert labels.pending_changes() == {}
+    assert set(labels.take_changes()) == {"meta", "event|0", "event|1", "event|2"}
+    assert labels.take_changes() == {}
     labels.observe(predictions_of([]), [truth(21, "b", 1), truth(22, "z", 1)])
-    assert labels.pending_changes().keys() == {"meta", "event|1", "label|2"}
-    assert labels.pending_changes()["event|1"] is None
+    changed = labels.take_changes()
+    assert changed.keys() == {"meta", "event|1", "label|2"}
+    assert changed["event|1"] is None
 
 
 @pytest.mark.parametrize(
@@ -147,4 +147,4 @@ def test_inconsistent_parts_are_rejected(change: dict[str, object]) -> None:
     labels = LabelJoin(SPEC)
     labels.observe(predictions_of([event(0, "a", 1)]), [])
     with pytest.raises(ValueError, match=r"."):
-        LabelJoin.restore(SPEC, stored(labels.pending_changes() | change))
+        LabelJoin.restore(SPEC, stored(labels.take_changes() | change))

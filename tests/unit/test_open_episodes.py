@@ -137,8 +137,8 @@ def test_a_command_to_an_episode_that_is_not_open_has_a_fix() -> None:
 
 def test_a_snooze_without_an_end_is_rejected_and_changes_nothing() -> None:
     register = open_register()
-    register.mark_committed()
+    register.take_changes()
     with pytest.raises(ValueError, match="until_ms"):
         register.snooze(command("snooze"), AT_20)
 
-    assert register.pending_changes() is None
+    assert register.take_changes() is None

@@ -174,7 +174,7 @@ def test_a_warm_up_keeps_what_has_no_prediction_apart_from_what_is_invalid() -> 
     rows = [WarmUpRow({"x": 1.0}, i, p) for i, p in enumerate((UNSET, None, 0.5))]
     warm_up = WarmUp("m", "1", 5)
     warm_up._rows = list(rows)
-    parts = stored(warm_up.pending_changes())
+    parts = stored(warm_up.take_changes())
     again = WarmUp("m", "1", 5)
     again.restore(parts)
     assert again._rows == rows

@@ -95,9 +95,8 @@ def fold(
         seen = monitor.observe(RecordBatch("log", 0, "e", start, end, list(records[start:end])))
         alerts += [alert for alert in seen.alerts if alert.cause == "rejected"]
         dead_letters += seen.dead_letters
-        parts |= monitor.changes()
+        parts |= monitor.take_changes()
         parts = {name: part for name, part in parts.items() if part}
-        monitor.mark_committed()
     return monitor, alerts, dead_letters
 
 

@@ -29,8 +29,7 @@ def test_a_version_in_service_again_is_still_so_after_a_restart() -> None:
         [("1", data), ("2", {**data, "version": "2"}), ("1", None)]
     ):
         serve(monitor, offset, version, reference)
-        stored |= monitor.changes()
-        monitor.mark_committed()
+        stored |= monitor.take_changes()
     again = PartitionMonitor.restore("t", 0, MonitorSpec(), stored)
 
     for one in (monitor, again):

@@ -144,13 +144,13 @@ def test_an_idle_shadow_makes_place_for_the_next() -> None:
     monitor, _ = observed(events)
 
     assert shadow_versions(monitor) == ["next"]
-    assert not [name for name in monitor.changes() if "shadow|version|v0" in name]
+    assert not [name for name in monitor.take_changes() if "shadow|version|v0" in name]
 
 
 def test_state_without_shadows_has_no_part_for_them() -> None:
     monitor, _ = observed([scored(i, 0.5) for i in range(330)])
 
-    assert not [name for name in monitor.changes() if "shadow" in name]
+    assert not [name for name in monitor.take_changes() if "shadow" in name]
 
 
 def test_an_event_on_the_wire_names_a_shadow_only_where_it_is_one() -> None:

@@ -105,7 +105,7 @@ class Worker:
         before = len(self.log.published)
         asyncio.run(self.watch.reconcile())
         for owned in self.partitions:
-            self.store.hashes[owned.key] |= owned.partition_state.changes()
+            self.store.hashes[owned.key] |= owned.partition_state.take_changes()
         return self.log.kinds()[before:]
 
 
@@ -240,7 +240,7 @@ def test_growing_by_command_does_the_same_and_once() -> None:
 def test_the_fields_of_the_store_that_are_read_are_those_that_are_written() -> None:
     part = Partition(0)
     part.write(TWO, update())
-    fields = PartitionState(part.monitor, "d").changes()
+    fields = PartitionState(part.monitor, "d").take_changes()
 
     assert origin_in(fields[profile_field(MODEL, "1")]) == "training"
     assert topology_in(fields["s:topology"]) == TWO

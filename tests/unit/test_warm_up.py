@@ -61,7 +61,7 @@ def test_features_that_only_some_events_have_leave_the_same_rows(
     rows: list[dict[str, Value]], cuts: list[int]
 ) -> None:
     inside = sorted(min(cut, len(rows)) for cut in cuts)
-    assert taken(rows, inside).pending_changes() == taken(rows, []).pending_changes()
+    assert taken(rows, inside).take_changes() == taken(rows, []).take_changes()
 
 
 @pytest.mark.parametrize(

@@ -132,15 +132,13 @@ def test_a_window_without_a_valid_value_has_no_moments() -> None:
 def test_a_commit_writes_changed_windows_only_and_deletes_closed_ones() -> None:
     windows = TumblingWindows(SPEC, PROFILE)
     observe(windows, [2, 12])
-    assert set(windows.pending_changes()) == {"meta", "open|0", "open|10"}
-    windows.mark_committed()
-    assert windows.pending_changes() == {}
+    assert set(windows.take_changes()) == {"meta", "open|0", "open|10"}
+    assert windows.take_changes() == {}
     observe(windows, [13], offset=2)
-    assert set(windows.pending_changes()) == {"meta", "open|10"}
+    assert set(windows.take_changes()) == {"meta", "open|10"}
     observe(windows, [15], offset=3)
-    assert windows.pending_changes()["open|0"] is None
-    windows.mark_committed()
-    assert windows.pending_changes() == {}
+    assert windows.take_changes()["open|0"] is None
+    assert windows.take_changes() == {}
 
 
 def test_a_grace_period_that_keeps_too_many_windows_open_is_rejected() -> None:
@@ -167,6 +165,6 @@ def test_keys_of_different_windows_differ() -> None:
 def test_inconsistent_parts_are_rejected(change: dict[str, object]) -> None:
     windows = TumblingWindows(SPEC, PROFILE)
     observe(windows, [2])
-    parts = stored(windows.pending_changes() | change)
+    parts = stored(windows.take_changes() | change)
     with pytest.raises(ValueError, match=r"."):
         TumblingWindows(SPEC, PROFILE).restore(parts)

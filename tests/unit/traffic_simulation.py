@@ -117,7 +117,7 @@ class Partition:
 
     def restart(self) -> None:
         """A new process takes over."""
-        parts = {name: part for name, part in self.monitor.changes().items() if part}
+        parts = {name: part for name, part in self.monitor.take_changes().items() if part}
         self.monitor = PartitionMonitor.restore("log", 0, self.monitor.spec, parts)
 
 
