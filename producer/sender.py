@@ -164,13 +164,11 @@ class Sender:
             self._pack(full.key, full.events)
 
     def _ready_alone(self, key: str, event: InferenceEvent | Label) -> None:
-        try:
-            value, headers = _check_size(encode(event)), event_headers(event, source=self._source)
-        except RejectedRecord as why:
+        encoded = self._encoded(key, event)
+        if encoded is None:
             self._held -= 1
-            self._reject(why.reason, str(why))
-            return
-        self._ready.append(_ReadyRecord(key, value, headers, [event]))
+        else:
+            self._ready.append(_ReadyRecord(*encoded, [event]))
 
     def _pack(self, key: str, events: Sequence[InferenceEvent]) -> None:
         """Pack events into one record, or two if it is too large; others are sent alone."""
@@ -217,10 +215,7 @@ class Sender:
             self._held -= len(ready.events)
             self._state.count_delivered(len(ready.events))
             return
-        purged_at_close = self._stop.is_set() and error.code() in _PURGED
-        reason = "undelivered" if purged_at_close else error.name().lower()
-        error = explained_denial(error, "Write", f"topic {self._topic}", self._client)
-        self._on_batch_error(ready, error, reason)
+        self._on_batch_error(ready, *self._explained(error))
 
     def _on_batch_error(self, ready: _ReadyRecord, error: KafkaError, reason: str) -> None:
         if error.code() in _SIZE_ERRORS and len(ready.events) > 1:
@@ -288,7 +283,10 @@ class Sender:
         keyed = self._make_or_reject(logged)
         if keyed is None:
             return None
-        key, event = keyed
+        return self._encoded(*keyed)
+
+    def _encoded(self, key: str, event: InferenceEvent | Label) -> EncodedEvent | None:
+        """Encode an event; count it and return ``None`` if it is too large."""
         try:
             return key, _check_size(encode(event)), event_headers(event, source=self._source)
         except RejectedRecord as why:
@@ -352,10 +350,13 @@ class Sender:
         if error is None:
             self._state.count_delivered()
             return
+        self._on_send_error(*self._explained(error), message.key() or b"", message.value() or b"")
+
+    def _explained(self, error: KafkaError) -> tuple[KafkaError, str]:
+        """The error of a record that was not delivered, and the reason to count it under."""
         purged_at_close = self._stop.is_set() and error.code() in _PURGED
         reason = "undelivered" if purged_at_close else error.name().lower()
-        error = explained_denial(error, "Write", f"topic {self._topic}", self._client)
-        self._on_send_error(error, reason, message.key() or b"", message.value() or b"")
+        return explained_denial(error, "Write", f"topic {self._topic}", self._client), reason
 
     def _on_send_error(
         self, error: KafkaError, reason: str, key: str | bytes, value: bytes

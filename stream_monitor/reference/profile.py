@@ -40,8 +40,7 @@ Origin: TypeAlias = Literal["training", "warm_up"]
 ClassLabel: TypeAlias = float | int | str | bool
 
 FORMAT: Final = 2
-"""2 adds seasons and allowances; a profile of format 1, which has none, can still be read."""
-_READABLE: Final = (1, FORMAT)
+"""The format of profiles; another one is rejected."""
 
 
 class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,8 +116,8 @@ def profile_from_data(data: Any) -> ReferenceProfile:
 
 def validate_profile(profile: ReferenceProfile) -> None:
     """Raise ValueError if detectors cannot be built from a profile; the text names the part."""
-    if profile.format not in _READABLE:
-        raise ValueError(f"reference profile of format {profile.format}; up to {FORMAT} is known")
+    if profile.format != FORMAT:
+        raise ValueError(f"reference profile of format {profile.format}; {FORMAT} is known")
     _check_numbers(profile)
     _check_features(profile.features)
     _check_features(profile.outputs)

@@ -166,21 +166,8 @@ def over_the_wire() -> Any:
     return msgspec.json.decode(msgspec.json.encode(profile_to_data(profile())))
 
 
-def test_a_profile_with_seasons_reads_back_and_one_from_before_them_does() -> None:
-    old = over_the_wire()
-    old["format"] = 1
-    for feature in old["features"].values():
-        del feature["calendar"]
-        for channel in feature["channels"]:
-            del channel["season"]
-            del channel["allowance"]
-            channel["theta"] = min(1.0, channel["theta"])
-
+def test_a_profile_with_seasons_reads_back() -> None:
     assert profile_from_data(over_the_wire()) == profile()
-    assert profile().format == 2
-    read = profile_from_data(old).features["x"]
-    assert season_of(read) is None
-    assert {channel.allowance for channel in read.channels} == {0.5}
 
 
 @pytest.mark.parametrize(

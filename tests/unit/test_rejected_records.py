@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import hypothesis.strategies as st
-import msgspec
 import pytest
 from hypothesis import given, settings
 
@@ -359,15 +358,6 @@ def test_the_cuts_of_batches_and_restarts_change_nothing(
     for found in episodes.values():
         assert found[0] == "started"
         assert "recovered" not in found[:-1]
-
-
-def test_dead_letters_of_earlier_releases_are_readable() -> None:
-    old = (
-        b'{"topic":"t","partition":0,"offset":7,"timestamp_ms":1,"reason":"name","detail":"d",'
-        b'"sha256":"","size_bytes":0}'
-    )
-    dead_letter = msgspec.json.decode(old, type=DeadLetter)
-    assert (dead_letter.model, dead_letter.source) == (UNKNOWN_MODEL, "")
 
 
 DAYS_MS = 24 * 3_600_000
