@@ -30,7 +30,7 @@ class EventDelivery:
 
     def __init__(self, settings: Settings, timeout_s: float = DELIVERY_S) -> None:
         self._servers = settings.kafka.bootstrap_servers
-        self._prefix = settings.topics.prefix
+        self._prefix, self._topic = settings.topics.prefix, settings.topics.events
         self._timeout_s = timeout_s
         given = {k: v for k, v in settings.kafka.librdkafka.items() if k not in _TIMEOUTS}
         self._librdkafka = {**given, "message.timeout.ms": round(timeout_s * 1000)}
@@ -52,7 +52,7 @@ class EventDelivery:
                 503,
                 Problem(
                     what="Kafka did not acknowledge all events; some may have been written",
-                    where=f"topic {self._prefix} at {self._servers}",
+                    where=f"topic {self._topic} at {self._servers}",
                     why=_text_of(error),
                     fix="repeat the request with these ids: an event that arrives twice counts "
                     "once. `driftline doctor` names what is wrong with Kafka",

@@ -97,6 +97,14 @@ def _event_of(
 def _values_of(body: bytes) -> tuple[list[bytes], bool]:
     """The JSON of each event, and whether the body is a list."""
     text = body.strip()
+    if not text:
+        raise RequestProblem(
+            422,
+            Problem(
+                what="nothing was written", where="the body", why="it is empty",
+                fix=f"send JSON in UTF-8; {_DESCRIBED}", reason="malformed_json",
+            ),
+        )  # fmt: skip
     is_list = text.startswith(b"[")
     try:
         if not is_list:
@@ -135,7 +143,8 @@ def _complete(value: bytes, kind: type[PostedEvent], now_ms: int) -> tuple[bytes
         return value, set()  # `decode` names the fault
     unknown = fields.keys() - _FIELDS_OF[kind]
     missing: dict[str, Any] = {}
-    if "id" not in fields:
+    needs_event = kind is Label and "prediction" not in fields  # a new id would belong to none
+    if "id" not in fields and not needs_event:
         missing["id"] = uuid7(now_ms)
     if "time_ms" not in fields:
         missing["time_ms"] = now_ms
@@ -169,6 +178,8 @@ def _problem_of(
     field = next((group for group in match.groups() if group), "") if match else ""
     field = _with_entry(field, value)
     what = f"{name} {index} of {n_values} is invalid (the first is 0); nothing was written"
+    if place == "$":
+        what = f"the {name} is invalid; nothing was written"
     where = f"{place}.{field}" if field and field != "value" else place
     fix = f"correct {field}; {_DESCRIBED}" if field else _DESCRIBED
     if "a label has none" in str(error):

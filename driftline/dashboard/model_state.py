@@ -95,16 +95,20 @@ def _state(
 ) -> ModelState:
     share = None if coverage is None else coverage.share
     reasons = [] if coverage is None else reasons_of(coverage)
-    found = [(_state_of(alert), SEVERITY_RANK[alert.severity]) for alert in alerts]
+    only_warm = _only_warming_up(coverage)
+    found = [
+        (_state_of(alert, share, only_warm=only_warm), SEVERITY_RANK[alert.severity])
+        for alert in alerts
+        if not (only_warm and alert.kind == "coverage" and alert.severity == "low")
+    ]
     if not workers_alive:
         found.append(("not_watched", _RANK_WITHOUT_EPISODE["not_watched"]))
     if share is None and (coverage is not None or not alerts):
         found.append(("no_data", _RANK_WITHOUT_EPISODE["no_data"]))
     elif share is not None and share < 1:
-        only_warm = _only_warming_up(coverage)
-        found.append(("warming_up", 0) if only_warm else ("partly_watched", 1))
+        found.append(("warming_up", 0) if only_warm else _gap(share))
     state, rank = min(found, key=lambda one: (-one[1], _ORDER.index(one[0])), default=("ok", 0))
-    mine = [alert for alert in alerts if _state_of(alert) == state]
+    mine = [alert for alert in alerts if _state_of(alert, share, only_warm=only_warm) == state]
     worst = max(alerts, key=lambda alert: SEVERITY_RANK[alert.severity], default=None)
     return ModelState(
         model=model,
@@ -128,9 +132,19 @@ def _badness(alert: DriftAlert) -> tuple[int, float]:
     return SEVERITY_RANK[alert.severity], alert.effect
 
 
-def _state_of(alert: DriftAlert) -> StateName:
+def _gap(share: float) -> tuple[StateName, int]:
+    """The state of a model whose events were not all watched, and its rank."""
+    state: StateName = "partly_watched" if share > 0 else "not_watched"
+    return state, _RANK_WITHOUT_EPISODE[state]
+
+
+def _state_of(alert: DriftAlert, share: float | None, *, only_warm: bool) -> StateName:
     if alert.kind == "volume" and alert.channel == "silence":
         return "no_data"
+    if alert.kind == "coverage" and only_warm:
+        return "warming_up"
+    if alert.kind == "coverage" and share == 0:
+        return "not_watched"
     return _STATE_OF_KIND[alert.kind]
 
 

@@ -209,9 +209,17 @@ def _of_models(states: Sequence[ModelState], incidents: Sequence[Incident]) -> H
     models = format_count(len(states), "model")
     if not bad:
         warming = sum(state.state == "warming_up" for state in states)
-        more = f" {warming} still learn their reference." if warming else ""
+        if warming == len(states):
+            return Headline(
+                level="unknown",
+                text=f"Nothing is watched yet: {models} warming up",
+                detail="The first events of a version become its reference. "
+                "`driftline profile send` announces one before.",
+            )
+        more = f" {warming} still warming up." if warming else ""
+        watched = format_count(len(states) - warming, "model")
         return Headline(
-            level="ok", text="Nothing is wrong", detail=f"{models} watched, no open episode.{more}"
+            level="ok", text="Nothing is wrong", detail=f"{watched} watched, no open episode.{more}"
         )
     names = ", ".join(state.model for state in bad[:MANY])
     names += f" and {len(bad) - MANY} more" if len(bad) > MANY else ""

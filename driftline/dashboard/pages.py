@@ -126,5 +126,5 @@ class Pages:
         return self._render("doctor.html", here="/doctor", report=report)
 
     def failed(self, text: str, code: int) -> str:
-        """A page about an error."""
+        """A page about an error, which stays as it is."""
         return self._render("failed.html", here="", refresh="/", text=text, code=code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -25,6 +26,7 @@ from driftline.dashboard.request_problem import (
 )
 from driftline.dashboard.security_headers import SecurityHeaders
 from driftline.dashboard.write_api import WriteApi, write_components
+from producer.printable import printable
 
 _KEEP_ALIVE_ROUNDS: Final = 30
 _ROUND_S: Final = 0.5
@@ -102,7 +104,9 @@ def web_app(
             response = problem_of_http(error, request.url.path).response()
             response.headers.update(error.headers or {})
             return response
-        text = pages.failed(str(error.detail), error.status_code)
+        is_missing = error.status_code == HTTPStatus.NOT_FOUND
+        why = f"There is no page {request.url.path}" if is_missing else str(error.detail)
+        text = pages.failed(printable(why), error.status_code)
         return HTMLResponse(text, error.status_code)
 
     @app.exception_handler(RequestValidationError)

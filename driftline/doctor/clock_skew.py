@@ -11,6 +11,7 @@ from driftline.doctor.health_checks import (
     HealthCheckResult,
     format_duration,
 )
+from stream_monitor.episodes.formatting import format_count
 
 MAX_CLOCK_OFFSET_MS: Final = 5 * 60_000
 """A producer whose event times differ more from the append times has a wrong clock."""
@@ -77,6 +78,8 @@ def _of_producer(source: str, lags: Sequence[int]) -> HealthCheckResult | None:
 
 
 def _summary(behind: Mapping[str, Sequence[int]]) -> str:
-    n_events = sum(len(lags) for lags in behind.values())
+    if not behind:
+        return "no event in the sample"
+    n_events = format_count(sum(len(lags) for lags in behind.values()), "event")
     limit = format_duration(MAX_CLOCK_OFFSET_MS)
-    return f"{n_events} events of {len(behind)} producers, none off by {limit}"
+    return f"{n_events} of {format_count(len(behind), 'producer')}, none off by {limit}"

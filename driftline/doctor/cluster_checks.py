@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from driftline.doctor.health_checks import HealthCheckResult, format_duration
+from stream_monitor.episodes.formatting import format_count
 
 _RETENTION: Final = "retention.ms"
 
@@ -124,7 +125,7 @@ def check_topic(
             fix="no action is needed if this is intended; `driftline topics grow --partitions N` "
             "adds partitions and copies the references of the models that move",
         )
-    return HealthCheckResult(check=check, level="ok", found=f"{partitions} partitions")
+    return HealthCheckResult(check=check, level="ok", found=format_count(partitions, "partition"))
 
 
 def check_label_horizon(

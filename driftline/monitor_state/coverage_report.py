@@ -25,7 +25,7 @@ from stream_monitor.core.coverage import (
     is_event,
 )
 from stream_monitor.core.over_limit import rows_by_model
-from stream_monitor.episodes.formatting import format_time
+from stream_monitor.episodes.formatting import format_count, format_time
 from stream_monitor.state.codec import unwrap
 from stream_monitor.state.partition_state import KIND, STATE
 from stream_monitor.state.redis_store import SCAN_COUNT, partition_key
@@ -188,7 +188,8 @@ def reasons_of(one: ModelCoverage) -> list[str]:
             features.setdefault((row.version, row.reason), []).append(row.feature or "others")
         elif row.unit == "event":
             part = _percent(row.last_hour, one.events)
-            texts.append(f"{of}{row.last_hour:,} events ({part}) not watched: {why}")
+            n = format_count(row.last_hour, "event")
+            texts.append(f"{of}{n} ({part}) not watched: {why}")
         elif row.reason == "reference_replaced":
             texts.append(f"{of}{why}")
         else:

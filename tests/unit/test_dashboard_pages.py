@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from typing import Any
 
 import httpx
 import msgspec
@@ -17,9 +18,11 @@ from driftline.dashboard.page_templates import url
 from driftline.dashboard.read_model import MODELS_SHOWN
 from driftline.dashboard.recent_values import recent_values
 from driftline.doctor.health_checks import HealthCheckResult
+from driftline.monitor_state.coverage_report import CoverageReportRow, ModelCoverage
 from driftline.topics.events_around import EventAt
+from stream_monitor.contracts import DriftAlert, Severity
 from stream_monitor.episodes.formatting import format_number
-from tests.builders import inference_event
+from tests.builders import alert, inference_event
 from tests.unit.offline_dashboard import (
     HOSTILE_CATEGORY,
     HOSTILE_FEATURE,
@@ -118,7 +121,7 @@ def test_the_page_of_the_model_states_window_n_and_reference_of_each_feature(
     page = client.get(url("/model", name=HOSTILE_MODEL)).text
 
     assert page.count("reference n 600 (version 1, from warm-up)") == 3
-    assert len(re.findall(r"last windows, n 1,0\d\d", page)) == 3
+    assert len(re.findall(r"the last \d+ windows, n 1,0\d\d", page)) == 3
     assert page.count('class="chart"') >= 4
 
 
@@ -156,6 +159,10 @@ def test_an_unknown_model_or_incident_is_a_page_with_a_way_back(client: httpx.Cl
         answer = client.get(path)
         assert answer.status_code == 404
         assert 'href="/"' in answer.text
+        assert "hx-get" not in answer.text  # an update would replace it by another page
+    lost = client.get("/nothing/<b>")
+    assert lost.status_code == 404
+    assert "There is no page /nothing/&lt;b&gt;" in lost.text
 
 
 def test_a_server_that_is_away_is_the_first_thing_on_the_page(hostile: OfflineObserver) -> None:
@@ -216,6 +223,64 @@ def test_a_model_without_events_is_not_ok(hostile: OfflineObserver) -> None:
         [model] = client.get("/api/v1/models").json()
 
     assert (model["status"]["state"], model["status"]["label"]) == ("no_data", "No data")
+
+
+def covered(model: str, *rows: tuple[str, int]) -> ModelCoverage:
+    """The coverage of a model whose events of the last hour had these reasons."""
+    events, watched = sum(n for _, n in rows), sum(n for reason, n in rows if reason == "watched")
+    return ModelCoverage(
+        model=model,
+        events=events,
+        watched=watched,
+        share=watched / events,
+        rows=[
+            CoverageReportRow(version="1", reason=reason, unit="event", last_hour=n, total=n)
+            for reason, n in rows
+        ],
+    )
+
+
+def screen_of(hostile: OfflineObserver, *coverage: ModelCoverage, alerts: list[DriftAlert]) -> Any:
+    """The headline of the first screen, and the state of each model."""
+    seen = msgspec.structs.replace(
+        hostile.current, alerts=alerts, models=[], coverage=[*coverage], health=[]
+    )
+    with client_of(OfflineObserver(hostile.state, seen, ModelDetail({}, []))) as client:
+        models = client.get("/api/v1/models").json()
+        states = {one["status"]["model"]: one["status"]["state"] for one in models}
+        return client.get("/api/v1").json()["headline"], states
+
+
+def gap_of(model: str, severity: Severity) -> DriftAlert:
+    return alert(kind="coverage", series="coverage/x", model=model, severity=severity)
+
+
+def test_models_that_only_warm_up_are_neither_fine_nor_partly_watched(
+    hostile: OfflineObserver,
+) -> None:
+    new = covered("new", ("warming_up", 30))
+    headline, states = screen_of(hostile, new, alerts=[gap_of("new", "low")])
+    assert states == {"new": "warming_up"}
+    assert headline["level"] == "unknown"
+    assert headline["text"] == "Nothing is watched yet: 1 model warming up"
+
+    old = covered("old", ("watched", 100))
+    headline, _ = screen_of(hostile, new, old, alerts=[gap_of("new", "low")])
+    assert headline["text"] == "Nothing is wrong"
+    assert headline["detail"] == "1 model watched, no open episode. 1 still warming up."
+
+
+@pytest.mark.parametrize("severity", [None, "low", "high"])
+def test_a_model_without_one_watched_event_is_not_watched(
+    severity: Severity | None, hostile: OfflineObserver
+) -> None:
+    alerts = [] if severity is None else [gap_of("m", severity)]
+    headline, states = screen_of(hostile, covered("m", ("model_over_limit", 30)), alerts=alerts)
+    assert (states, headline["level"]) == ({"m": "not_watched"}, "problem")
+
+    some = covered("m", ("model_over_limit", 30), ("watched", 1))
+    _, states = screen_of(hostile, some, alerts=alerts)
+    assert states == {"m": "partly_watched"}
 
 
 def test_an_installation_without_models_names_the_next_step(hostile: OfflineObserver) -> None:

@@ -121,6 +121,22 @@ def test_an_event_is_no_label() -> None:
     assert problem_of({"id": "a", "model": "m"}, Label).where == "$.label"
 
 
+def test_a_label_without_an_id_belongs_to_no_event() -> None:
+    """Unless it has the prediction, and needs no event."""
+    problem = problem_of({"model": "m", "label": 1}, Label)
+    assert (problem.where, problem.what) == ("$.id", "the label is invalid; nothing was written")
+
+    own = {"model": "m", "version": "1", "prediction": 0.2, "label": 1}
+    [found] = events_of_body(json_of(own), Label, limits=Limits(), now_ms=NOW_MS).events
+    assert found.id
+
+
+def test_an_empty_body_is_named() -> None:
+    with pytest.raises(RequestProblem) as failed:
+        events_of_body(b" ", InferenceEvent, limits=Limits(), now_ms=NOW_MS)
+    assert (failed.value.problem.where, failed.value.problem.why) == ("the body", "it is empty")
+
+
 def test_too_many_events_and_none_are_errors() -> None:
     many = events_of_body(
         json_of([PLAIN] * MAX_EVENTS), InferenceEvent, limits=Limits(), now_ms=NOW_MS
