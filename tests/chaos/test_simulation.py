@@ -21,6 +21,8 @@ from tests.integration import counting_worker
 SEEDS = int(os.environ.get("DRIFTLINE_CHAOS_SEEDS", examples(120)))
 MUTANT_SEEDS = 300
 """The rarest flaw shows in one schedule of 25; a test ends with the first that shows it."""
+SHOWN_BY = {Flaw.UNSEEN_CHUNKS: 71, Flaw.CLEARED_FIRST: 15, Flaw.NO_OFFSET_CHECK: 4}
+"""Seeds that showed a flaw late; they are played first."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -68,4 +70,4 @@ def test_a_protocol_without_one_of_its_rules_is_found_out(redis_url: str, flaw: 
             return True
         return left_behind(world) != undisturbed(world)
 
-    assert any(wrong(seed) for seed in range(MUTANT_SEEDS))
+    assert any(wrong(seed) for seed in (SHOWN_BY.get(flaw, 0), *range(MUTANT_SEEDS)))
