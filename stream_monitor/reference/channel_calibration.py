@@ -8,7 +8,6 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 import numpy as np
-from scipy.optimize import brentq
 
 from stream_monitor.detectors.adwin_state import AdwinState, adwin_clock, dump, new
 from stream_monitor.detectors.calibration import adwin_delta
@@ -199,6 +198,8 @@ def _positive_root(function: Callable[[float], float], at_most: float) -> float:
         return at_most
     if function(lowest) >= 0:
         return lowest
+    from scipy.optimize import brentq  # noqa: PLC0415 - a tenth of a worker's start
+
     return float(brentq(function, lowest, at_most))
 
 
