@@ -11,7 +11,7 @@ from msgspec.structs import astuple
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
-from producer.events import InferenceEvent
+from producer.events import InferenceEvent, Value
 from producer.names import version_key
 from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.ingest.decode import FeatureRow
@@ -21,6 +21,8 @@ from stream_monitor.ingest.table import Row, Table
 
 _NOTHING: Final[Row] = {}
 _SHADOW_SEED: Final = 3
+_TRANSPOSED_ROWS: Final = 256
+"""Rows that become columns at once: those of a whole batch do not stay in the cache meanwhile."""
 
 
 def id_hash(text: str, kind_seed: int = 0) -> int:
@@ -69,15 +71,21 @@ def _features(rows: Sequence[Row | FeatureRow]) -> Table:
     first = rows[0] if len(shapes) == 1 else None
     if not isinstance(first, FeatureRow):
         return Table([row.as_dict() if isinstance(row, FeatureRow) else row for row in rows])
-    columns = zip(*map(astuple, cast("Sequence[FeatureRow]", rows)), strict=True)
-    names = first.__struct_encode_fields__
-    return Table.of_columns(dict(zip(names, columns, strict=True)), len(rows))
+    columns: dict[str, list[Value]] = {name: [] for name in first.__struct_encode_fields__}
+    for start in range(0, len(rows), _TRANSPOSED_ROWS):
+        part = map(astuple, cast("Sequence[FeatureRow]", rows[start : start + _TRANSPOSED_ROWS]))
+        for column, values in zip(columns.values(), zip(*part, strict=True), strict=True):
+            column.extend(values)
+    return Table.of_columns(columns, len(rows))
 
 
 def group_to_batch(
     model: str, version: str, group: Sequence[tuple[ConsumerRecord, InferenceEvent | EventColumns]]
 ) -> EventBatch:
     """The columns of events of one (model, version), some of which are columns already."""
+    if EventColumns not in {event.__class__ for _, event in group}:
+        singles = cast("Sequence[tuple[ConsumerRecord, InferenceEvent]]", group)
+        return to_batch(model, version, singles)
     parts = []
     for is_columns, entries in groupby(group, lambda entry: isinstance(entry[1], EventColumns)):
         if is_columns:
@@ -86,8 +94,8 @@ def group_to_batch(
                 for record, columns in entries
             ]
         else:
-            singles = cast("Iterable[tuple[ConsumerRecord, InferenceEvent]]", entries)
-            parts.append(to_batch(model, version, list(singles)))
+            singles = cast("Sequence[tuple[ConsumerRecord, InferenceEvent]]", list(entries))
+            parts.append(to_batch(model, version, singles))
     return EventBatch.concatenated(parts)
 
 

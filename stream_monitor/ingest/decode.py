@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Annotated, Any, Final, NamedTuple, cast
 
 import msgspec
@@ -33,6 +34,7 @@ _NO_EVENT: Final = frozenset(
 """Reasons of values that are no event; all others are rules that a decoded event violated."""
 _UNNAMEABLE: Final = re.compile(r'["\\]')
 """Names that a field of a struct cannot have; their events are decoded one by one."""
+_UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _RUN_RECORDS: Final = 256
 """If one event of a run may be invalid, each of the run is looked at alone."""
 
@@ -142,16 +144,34 @@ class EventShapes:
     def decode(self, records: Sequence[ConsumerRecord]) -> list[InferenceEvent | None]:
         """Return the inference events of valid records; ``None`` for an unknown shape."""
         shape_of, max_bytes = self._shapes.get, self._limits.max_value_bytes
+        keys = {record.key for record in records}
+        values = [record.value for record in records]
+        if len(keys) == 1 and set(map(type, values)) == {bytes}:
+            shape = shape_of(keys.pop())
+            if shape is not None and max(map(len, cast("list[bytes]", values))) <= max_bytes:
+                return _decoded(shape.decode, cast("list[bytes]", values))
         found: list[InferenceEvent | None] = []
-        for record in records:
-            shape, value, event = shape_of(record.key), record.value, None
+        for record, value in zip(records, values, strict=True):
+            shape, event = shape_of(record.key), None
             if shape is not None and value is not None and len(value) <= max_bytes:
                 try:
                     event = shape.decode(value)
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                except _UNDECODABLE:
                     event = None
             found.append(event)
         return found
+
+
+def _decoded(decode_one: Callable[[bytes], Any], values: list[bytes]) -> list[Any]:
+    """The decoded values; ``None`` for one that cannot be decoded."""
+    found: list[Any] = []
+    rest = iter(values)
+    while len(found) < len(values):
+        try:
+            found.extend(map(decode_one, rest))
+        except _UNDECODABLE:  # the list has the values before this one
+            found.append(None)
+    return found
 
 
 class BatchDecoder:
@@ -174,7 +194,7 @@ class BatchDecoder:
         for start in range(0, len(batch.records), _RUN_RECORDS):
             run = batch.records[start : start + _RUN_RECORDS]
             events = self._shaped(run)
-            if None not in events:
+            if type(None) not in set(map(type, events)):
                 decoded.entries.extend(zip(run, cast("list[Event]", events), strict=True))
                 continue
             for record, event in zip(run, events, strict=True):
@@ -189,12 +209,11 @@ class BatchDecoder:
     def _shaped(self, run: Sequence[ConsumerRecord]) -> list[InferenceEvent | None]:
         """The valid inference events of known features; ``None`` for all other records."""
         events = self._shapes.decode(run)
-        found = [
-            (event, record.timestamp_ms)
-            for event, record in zip(events, run, strict=True)
-            if event is not None
-        ]
-        if found and not self._validator.all_valid(*zip(*found, strict=True)):
+        found = [event for event in events if event is not None]
+        times_ms = [record.timestamp_ms for record in run]
+        if len(found) < len(run):
+            times_ms = list(compress(times_ms, [event is not None for event in events]))
+        if found and not self._validator.all_valid(found, times_ms):
             return [None] * len(run)
         return events
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import attrgetter
 from typing import Final, cast
 
 import numpy as np
@@ -26,6 +27,7 @@ DecodedRecord = tuple[ConsumerRecord, Event | DeadLetter | EventColumns]
 Group = list[tuple[ConsumerRecord, InferenceEvent | EventColumns]]
 ControlRecord = ModelUpdate | Command | Topology
 _OF_EVENTS: Final = (InferenceEvent, EventColumns)
+_key_of: Final = attrgetter("model", "version", "shadow")
 _CONTROL: Final = frozenset({ModelUpdate, Command, Topology})
 
 
@@ -180,10 +182,10 @@ def _micro_batch(run: Sequence[DecodedRecord]) -> MicroBatch:
 
 def _only_version(run: Sequence[DecodedRecord]) -> tuple[str, str] | None:
     """The model and version of all records; ``None`` if one differs, is a shadow or no event."""
-    if not all(issubclass(kind, _OF_EVENTS) for kind in {event.__class__ for _, event in run}):
+    events = [event for _, event in run]
+    if not all(issubclass(kind, _OF_EVENTS) for kind in set(map(type, events))):
         return None
-    events = cast("Sequence[tuple[ConsumerRecord, InferenceEvent | EventColumns]]", run)
-    keys = {(event.model, event.version, event.shadow) for _, event in events}
+    keys: set[tuple[str, str, bool]] = set(map(_key_of, events))
     model, version, shadow = next(iter(keys))
     return None if len(keys) > 1 or shadow else (model, version)
 
