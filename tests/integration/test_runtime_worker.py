@@ -294,13 +294,13 @@ def test_a_record_the_core_cannot_bear_ends_the_worker_and_is_not_passed(
 @pytest.mark.smoke
 def test_transaction_markers_and_aborted_records_leave_no_gap(harness: CountingHarness) -> None:
     producer = Producer({"bootstrap.servers": harness.broker, "transactional.id": harness.prefix})
-    producer.init_transactions(20)
+    producer.init_transactions(60)
     for commit in (True, False, True, True, False):
         producer.begin_transaction()
         for partition, _ in itertools.product(range(PARTITIONS), range(5)):
             producer.produce(harness.events, b"t" if commit else b"x", partition=partition)
-        producer.flush(20)  # else an abort takes back what was never sent
-        producer.commit_transaction(20) if commit else producer.abort_transaction(20)
+        producer.flush(60)  # else an abort takes back what was never sent
+        producer.commit_transaction(60) if commit else producer.abort_transaction(60)
     worker = harness.start(DRIFTLINE_KAFKA__TICK_AFTER_S="600")
     ends = dict.fromkeys(range(PARTITIONS), 5 * 6)  # five records and a marker, five times
     eventually(lambda: harness.next_offsets() == ends, "read past the last marker")
