@@ -75,13 +75,24 @@ class WebServer:
                 """Requests are not logged."""
 
         self._server = _listen(settings, section, default_port, Handler)
-        self.address = f"{settings.host}:{self._server.server_address[1]}"
+        self.address = _reachable(settings.host, self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, name="web", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening; blocks for up to half a second."""
         self._server.shutdown()
         self._server.server_close()
+
+
+def _reachable(host: str, port: int) -> str:
+    """The address at which others reach a server; one on all interfaces has the host's name.
+
+    >>> _reachable("::1", 8775)
+    '[::1]:8775'
+    """
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - a comparison
+        host = socket.gethostname()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def check_port_free(settings: WebSettings, section: str) -> None:

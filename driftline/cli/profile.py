@@ -327,6 +327,6 @@ def _note_no_rate(made: ReferenceProfile) -> None:
     """Print a note if the profile has no number of events a week."""
     if made.events_per_week is None:
         note(
-            "the profile has no number of events a week, so a budget per week would hold per "
-            "events; give --time or --events-per-week to profile build"
+            "the profile has no number of events a week; only a budget in [budget] per_weeks needs "
+            "one: give --time or --events-per-week to profile build"
         )

@@ -143,6 +143,20 @@ def test_compose_mounts_files_that_exist() -> None:
     assert [name for name in files if not (INFRA / name).exists()] == []
 
 
+def test_compose_waits_for_each_service_of_driftline_at_its_port() -> None:
+    """`up --wait` waits only for services with a health check."""
+    services = yaml.safe_load((INFRA / "compose.yaml").read_text("utf-8"))["services"]
+    checked = {
+        name: re.findall(r'"127.0.0.1", (\d+)', service["healthcheck"]["test"][-1])
+        for name, service in services.items()
+        if "build" in service and service["command"][0] != "topics"
+    }
+    published = {name: [services[name]["ports"][0].rpartition(":")[2]] for name in checked}
+
+    assert checked.keys() == {"monitor", "trainer", "notifier", "dashboard"}
+    assert checked == published
+
+
 def test_prometheus_scrapes_each_process_at_its_port() -> None:
     config = yaml.safe_load((INFRA / "prometheus" / "prometheus.yaml").read_text("utf-8"))
     ports = {

@@ -85,6 +85,9 @@ ELSEWHERE: Final[dict[str, By]] = {
     ),
     "driftline dashboard": By(_BROWSER, '"dashboard"'),
     "driftline dashboard --port 0": By(_BROWSER, '"dashboard"'),
+    "docker compose -f infra/compose.yaml up -d --wait": By(
+        "tests/e2e/test_compose.py", '"up", "-d", "--wait"'
+    ),
     "driftline notify": By("tests/integration/test_notifier.py", '"notify"'),
     "driftline notify --test all": By("tests/integration/test_notify_delivery.py", '"--test"'),
     "driftline backtest events.parquet --time at --label late --factory my_package.churn:build "
@@ -133,8 +136,6 @@ NOT_RUN: Final[dict[str, str]] = {
     "export KAFKA_BOOTSTRAP_SERVERS=... REDIS_URL=...": "sets the addresses of own servers",
     "export DRIFTLINE_TRAINER__REGISTRY__MLFLOW_URI=http://127.0.0.1:5000": "sets an address; "
     "tests/integration/test_trainer_mlflow.py sets that of its server",
-    "docker compose -f infra/compose.yaml up -d --wait": "CI has no container engine; `make lint` "
-    "checks the file",
     "docker compose -f infra/compose.yaml --profile observability up -d": "CI has no container "
     "engine; `make lint` checks the file",
     "DRIFTLINE_DASHBOARD_TOKEN_FILE=/run/secrets/dashboard driftline dashboard": "the path of a "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -40,6 +41,14 @@ def test_pages() -> None:
         assert (code, json.loads(body)) == (503, {"ready": False, "waiting": [3]})
         assert page(web, "/metrics") == (200, b"up 1\n")
         assert page(web, "/")[0] == 404
+
+
+def test_a_server_on_all_interfaces_is_named_by_its_host() -> None:
+    """As others reach it: heartbeats carry the address to `driftline status` on any machine."""
+    answers: dict[str, Callable[[], Any]] = {"health": dict, "readiness": dict, "metrics": bytes}
+    settings = WebSettings(host="0.0.0.0", port=0)  # noqa: S104 - what a container listens on
+    with closing(WebServer(settings, "web", 1, **answers)) as web:
+        assert web.address.rpartition(":")[0] == socket.gethostname()
 
 
 def test_without_an_answer_in_time_the_process_is_not_alive() -> None:
