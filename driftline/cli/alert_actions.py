@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
-from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.command_error import UsageError
 from driftline.cli.option_groups import kafka_settings, option_groups
 from driftline.cli.options import duration_ms
 from driftline.cli.output import note
@@ -101,12 +101,11 @@ def reject_long_snooze(settings: Settings, until_ms: int, now_ms: int) -> None:
     try:
         check_snooze(settings, until_ms, now_ms)
     except SnoozeTooLong as error:
-        raise CommandError(
+        raise UsageError(
             str(error),
             why=f"--for asks for {(until_ms - now_ms) / 3_600_000:,.0f} h",
             fix="give a shorter --for, resolve the episode, or raise [limits] max_snooze_ms in "
             "the monitor's settings",
-            code=EXIT_USAGE,
         ) from error
 
 

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from driftline.cli.alert_actions import ActionTarget, add_actions
-from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.command_error import UsageError
 from driftline.cli.option_groups import kafka_settings, option_groups
 from driftline.cli.options import IncludeDrills, Json, ModelFilter
 from driftline.cli.output import format_timestamp, note, write_json, write_line
@@ -19,7 +19,7 @@ from producer.names import version_key
 
 if TYPE_CHECKING:
     from driftline.monitor_state.open_episodes import OpenEpisodeRow
-    from driftline.topics.topic_decoder import TopicDecoder
+    from driftline.topics.topic_reader import TopicDecoder
     from stream_monitor.contracts import DriftAlert
     from stream_monitor.settings import Settings
 
@@ -70,8 +70,7 @@ def tail(
 
     Each line begins with the id that `alerts acknowledge`, `snooze` and `resolve` accept.
     """
-    from driftline.topics.topic_decoder import TopicDecoder  # noqa: PLC0415
-    from driftline.topics.topic_reader import BEGINNING, END, TopicReader  # noqa: PLC0415 - light imports
+    from driftline.topics.topic_reader import BEGINNING, END, TopicDecoder, TopicReader  # noqa: PLC0415 - light imports
     from stream_monitor.contracts import ALERT_CE_TYPE, DriftAlert  # noqa: PLC0415
 
     topic = settings.topics.alerts
@@ -150,7 +149,7 @@ def _open_episode_rows(settings: Settings, partitions: set[int]) -> list[OpenEpi
 
     from driftline.cli.connection import connect_redis  # noqa: PLC0415
     from driftline.monitor_state.open_episodes import open_episode_rows  # noqa: PLC0415
-    from driftline.monitor_state.partition_monitors import read_monitors  # noqa: PLC0415
+    from driftline.monitor_state.partition_state import read_monitors  # noqa: PLC0415
 
     if not partitions:
         return []
@@ -185,10 +184,8 @@ def open_episode_by_id(settings: Settings, id_prefix: str) -> list[DriftAlert]:
     found = [a for a in read_open_alerts(settings) if a.episode_id.startswith(id_prefix)]
     if len(found) != 1:
         many = f"{len(found)} open episodes have" if found else "no open episode has"
-        raise CommandError(
-            f"{many} an id that begins with {id_prefix!r}",
-            fix="driftline alerts list",
-            code=EXIT_USAGE,
+        raise UsageError(
+            f"{many} an id that begins with {id_prefix!r}", fix="driftline alerts list"
         )
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import typer
@@ -34,7 +35,6 @@ from driftline.cli import (
     notify,
     profile,
     publish,
-    register,
     replay,
     report,
     retrain,
@@ -44,11 +44,31 @@ from driftline.cli import (
     up,
     version,
 )
-from driftline.cli import promote as champion
-from driftline.cli.command_error import EXIT_INTERRUPTED, EXIT_USAGE, CommandError, to_command_error
-from driftline.cli.renamed_options import renamed_option_error
+from driftline.cli.command_error import EXIT_INTERRUPTED, CommandError, UsageError, to_command_error
 from driftline.cli.suggested_commands import complete_commands, set_invocation
 from stream_monitor.renamed_settings import reject_renamed
+
+RENAMED_OPTIONS: Final[Mapping[str, str]] = {
+    "--by": "--user",
+    "--drills": "--include-drills",
+    "--home": "--data-dir",
+    "--picture": "--plot",
+}
+
+
+def renamed_option_error(error: Any) -> CommandError | None:
+    """The error for an old option of the command; ``None`` for every other error.
+
+    ``error`` is an exception of the command line's parser.
+    """
+    old = getattr(error, "option_name", None)
+    new = RENAMED_OPTIONS.get(old) if isinstance(old, str) else None
+    command = getattr(getattr(error, "ctx", None), "command", None)
+    known = [option for parameter in getattr(command, "params", []) for option in parameter.opts]
+    if new not in known:
+        return None
+    return UsageError(f"{old} is now {new}", fix=f"write {new} instead")
+
 
 _DEBUG: Final = "DRIFTLINE_DEBUG"
 
@@ -106,9 +126,7 @@ def main(
     try:
         reject_renamed({}, os.environ)
     except ValueError as error:
-        raise CommandError(
-            "an environment variable has an old name", why=str(error), code=EXIT_USAGE
-        ) from error
+        raise UsageError("an environment variable has an old name", why=str(error)) from error
 
 
 app.command("demo")(demo.demo)
@@ -139,6 +157,3 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(profile.app, name="profile")
 app.add_typer(explain.app, name="explain")
 app.add_typer(models.app, name="models")
-models.app.command("register")(register.register)
-models.app.command("promote")(champion.promote)
-models.app.command("rollback")(champion.rollback)

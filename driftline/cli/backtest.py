@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from driftline.cli.candidate_settings import live_settings
-from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.command_error import CommandError, UsageError
 from driftline.cli.input_files import file_errors_explained, note_columns_not_watched, read_rows
 from driftline.cli.option_groups import file_options, option_groups
 from driftline.cli.options import Json, Label, PositiveLabel, TimeColumn, TimeFormat
@@ -70,10 +70,9 @@ def backtest(
     """
     if factory is None or label is None:
         missing = "--factory" if factory is None else "--label"
-        raise CommandError(
+        raise UsageError(
             f"{missing} is needed",
             fix="driftline backtest FILE --label COLUMN --factory module:function",
-            code=EXIT_USAGE,
         )
     with file_errors_explained():
         from driftline.offline.backtest.plain_policies import parse_policies  # noqa: PLC0415 - light imports
@@ -104,20 +103,18 @@ def backtest(
     except CommandError:
         raise
     except InvalidGoldenSet as error:
-        raise CommandError(
+        raise UsageError(
             "the golden set cannot be used",
             where="[trainer.gate] golden",
             why=str(error),
             fix="name a Parquet file with the features and a column label, or remove the setting",
-            code=EXIT_USAGE,
         ) from error
     except Exception as error:
-        raise CommandError(
+        raise UsageError(
             "the model of the factory cannot be fitted on these rows",
             where=factory,
             why=f"{type(error).__name__}: {error}",
             fix="run the command with --debug before `backtest` to see where",
-            code=EXIT_USAGE,
         ) from error
     if plot is not None:
         report.draw(stream, results, plot)
@@ -143,13 +140,12 @@ def _maker(factory: str) -> Callable[[], Any]:
     try:
         make_estimator(factory)
     except Exception as error:
-        raise CommandError(
+        raise UsageError(
             "the factory gives no model",
             where=factory,
             why=f"{type(error).__name__}: {error}",
             fix="name a function without parameters that returns an unfitted scikit-learn "
             "estimator: module:function",
-            code=EXIT_USAGE,
         ) from error
     return lambda: make_estimator(factory)
 
@@ -172,7 +168,7 @@ def _stream(
     from driftline.offline.replay.reference_option import parse_reference  # noqa: PLC0415
     from driftline.offline.tables.event_times import with_times  # noqa: PLC0415
     from driftline.offline.tables.layout import layout_of  # noqa: PLC0415
-    from driftline.offline.tables.positive_label import positive_of  # noqa: PLC0415
+    from driftline.offline.tables.reference_profile import positive_of  # noqa: PLC0415
     from driftline.offline.tables.source_error import SourceError  # noqa: PLC0415
     from trainer.fitting.model_fit import FitSpec  # noqa: PLC0415
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.command_error import UsageError
 from driftline.cli.connection import load_settings
 
 if TYPE_CHECKING:
-    from driftline.offline.replay.replay_result import ReplayResult
+    from driftline.offline.replay.replay_episodes import ReplayResult
     from driftline.offline.replay.settings_comparison import SettingsComparison
     from stream_monitor.core.spec import MonitorSpec
     from stream_monitor.episodes.incidents import IncidentPolicy
@@ -48,15 +48,10 @@ def _candidate_settings(candidate: Path) -> Settings:
     try:
         data = tomllib.loads(candidate.read_text("utf-8"))
     except FileNotFoundError as error:
-        raise CommandError(
-            "the settings file does not exist", where=str(candidate), code=EXIT_USAGE
-        ) from error
+        raise UsageError("the settings file does not exist", where=str(candidate)) from error
     except ValueError as error:  # not TOML, or not UTF-8
-        raise CommandError(
-            "the settings file is not valid TOML",
-            where=str(candidate),
-            why=str(error),
-            code=EXIT_USAGE,
+        raise UsageError(
+            "the settings file is not valid TOML", where=str(candidate), why=str(error)
         ) from error
     # Arguments have priority over the environment and the file.
     return type(live_settings())(**_with_one_budget_unit(data))

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftline.cli.command_error import EXIT_CHECK_FAILED, EXIT_USAGE, CommandError
+from driftline.cli.command_error import EXIT_CHECK_FAILED, UsageError
 from driftline.cli.input_files import file_errors_explained, note_columns_not_watched, read_rows
 from driftline.cli.option_groups import file_options, option_groups
 from driftline.cli.options import Html, Json, Label, TimeFormat
 from driftline.cli.output import write_json, write_line
-from driftline.cli.report_file import now_ms, require_reports, write_report
+from driftline.cli.report import now_ms, require_reports, write_report
 
 if TYPE_CHECKING:
     from driftline.offline.check.column_check import ColumnCheck, TableComparison
@@ -83,12 +83,11 @@ def check(
     compared = compare_tables(normal, now, layout)
     columns = compared.columns
     if all(column.result == "not_compared" for column in columns):
-        raise CommandError(
+        raise UsageError(
             "no column can be compared",
             where=str(reference),
             why=columns[0].explanation,
             fix="use a reference with more rows",
-            code=EXIT_USAGE,
         )
     shown = [
         column

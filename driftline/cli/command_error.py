@@ -46,6 +46,13 @@ class CommandError(Exception):
         return "\n".join(lines)
 
 
+class UsageError(CommandError):
+    """Ends a command that was used in a wrong way, or with a wrong setting, with exit code 2."""
+
+    def __init__(self, what: str, *, where: str = "", why: str = "", fix: str = "") -> None:
+        super().__init__(what, where=where, why=why, fix=fix, code=EXIT_USAGE)
+
+
 def to_command_error(error: BaseException) -> CommandError:
     """Explain an exception of a library in terms of the command."""
     name = type(error).__name__
@@ -121,11 +128,10 @@ def _from_kafka_error(error: BaseException) -> CommandError:
 
         return CommandError(DENIED, why=why, fix=PERMISSIONS_FIX, code=EXIT_UNREACHABLE)
     if hasattr(cause, "name") and cause.name() == "_INVALID_ARG":
-        return CommandError(
+        return UsageError(
             "a setting of the Kafka client is invalid",
             why=why,
             fix="see [kafka.librdkafka] in driftline.toml, or DRIFTLINE_KAFKA__LIBRDKAFKA",
-            code=EXIT_USAGE,
         )
     return CommandError(
         "Kafka does not answer, or rejected the connection",
@@ -154,20 +160,18 @@ def _from_delivery_error(error: BaseException) -> CommandError:
 
 
 def _from_missing_module(error: BaseException) -> CommandError:
-    return CommandError(
+    return UsageError(
         "the command needs an optional part of driftline",
         why=f"no module named {getattr(error, 'name', '')}",
         fix="pip install 'driftline[demo]' (or [files], [monitor], [notify], [trainer])",
-        code=EXIT_USAGE,
     )
 
 
 def _from_settings_error(error: BaseException) -> CommandError:
-    return CommandError(
+    return UsageError(
         "a setting is invalid",
         why=str(error),
         fix="correct it in driftline.toml, the environment or the option",
-        code=EXIT_USAGE,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.command_error import UsageError
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -68,13 +68,13 @@ def load_file_settings(
     import tomllib  # noqa: PLC0415 - light imports, see commands/__init__
 
     if config is not None and not config.is_file():
-        raise CommandError("the settings file does not exist", where=str(config), code=EXIT_USAGE)
+        raise UsageError("the settings file does not exist", where=str(config))
     try:
         return kind.load(config, **flags)
     except tomllib.TOMLDecodeError as error:
         where = str(config or "driftline.toml")
-        raise CommandError(
-            "the settings file is not valid TOML", where=where, why=str(error), code=EXIT_USAGE
+        raise UsageError(
+            "the settings file is not valid TOML", where=where, why=str(error)
         ) from error
 
 

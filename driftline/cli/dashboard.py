@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftline.cli.command_error import EXIT_FAILED, EXIT_USAGE, CommandError
+from driftline.cli.command_error import CommandError, UsageError
 from driftline.cli.option_groups import option_groups, server_settings
 from driftline.cli.output import write_line
 from driftline.cli.suggested_commands import complete_commands
@@ -75,7 +75,6 @@ def dashboard(
             "the dashboard cannot listen",
             why=str(error),
             fix="driftline dashboard --port 0 takes a free port",
-            code=EXIT_FAILED,
         ) from error
     write_line(f"Dashboard {address_of(listener)}")
     context = contextvars.copy_context()
@@ -95,11 +94,8 @@ def _token(token: str, file: Path | None) -> str:
     try:
         return file.read_text("utf-8").strip()
     except OSError as error:
-        raise CommandError(
-            "the file of the token cannot be read",
-            where=str(file),
-            why=error.strerror or "",
-            code=EXIT_USAGE,
+        raise UsageError(
+            "the file of the token cannot be read", where=str(file), why=error.strerror or ""
         ) from error
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 import msgspec
 import typer
 
-from driftline.cli.command_error import EXIT_FAILED, CommandError
+from driftline.cli.command_error import CommandError
 from driftline.cli.option_groups import kafka_settings, option_groups
 from driftline.cli.options import Json, duration_ms
 from driftline.cli.output import format_timestamp, note, write_json, write_line
@@ -159,7 +159,6 @@ def requeue(
             where=topic,
             why=failures[0],
             fix="run `driftline doctor`, fix what it finds, then repeat the command",
-            code=EXIT_FAILED,
         )
     note(
         f"{len(positions):,} records {'written' if yes else 'would be written (--yes)'}, "

@@ -52,8 +52,7 @@ def demo(
     all other lines go to stderr.  Exit code 1 if a record or an alert was lost.
     """
     from driftline.demo.demo_runner import DemoResult, run  # noqa: PLC0415
-    from driftline.demo.monthly_errors import table_lines  # noqa: PLC0415 - light imports
-    from driftline.demo.plot import draw  # noqa: PLC0415
+    from driftline.demo.monthly_errors import draw, table_lines  # noqa: PLC0415
     from driftline.demo.screen import RichScreen, summary_lines  # noqa: PLC0415
 
     screen = _screen(headless=headless, as_json=as_json)

@@ -16,7 +16,7 @@ from driftline.cli.options import Json
 from driftline.cli.output import write_json, write_line
 from driftline.cli.suggested_commands import complete_commands
 from driftline.doctor import cluster_checks, health_checks
-from driftline.doctor.health_checks import HealthCheckResult
+from driftline.doctor.health_checks import HealthCheckResult, ok, problem, warning
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -123,12 +123,8 @@ def examine_kafka(settings: Settings) -> tuple[list[HealthCheckResult], dict[str
             "certificates belong in [kafka.librdkafka]"
         )
         text = f"{servers} does not answer, or rejected the connection ({why})"
-        return [HealthCheckResult(check="kafka", level="problem", found=text, fix=fix)], None
-    found = [
-        HealthCheckResult(
-            check="kafka", level="ok", found=f"{servers} answers, {broker_text(client)}"
-        )
-    ]
+        return [problem("kafka", text, fix)], None
+    found = [ok("kafka", f"{servers} answers, {broker_text(client)}")]
     found += [cluster_checks.broker_unreachable(each) for each in registry.silent_brokers(client)]
     wanted = registry.load_registry(settings.topics.prefix)
     names = [topic.name for topic in wanted if topic.name in existing]
@@ -189,7 +185,7 @@ def examine_redis(settings: Settings) -> tuple[list[HealthCheckResult], Redis | 
             "(redis://user:password@host:6379/0; rediss:// for TLS)"
         )
         text = f"{url} does not answer, or rejected the connection ({error})"
-        return [HealthCheckResult(check="redis", level="problem", found=text, fix=fix)], None
+        return [problem("redis", text, fix)], None
     policy: str | None = None
     append_only: bool | None = None
     try:
@@ -222,7 +218,7 @@ def examine_mlflow(settings: Settings) -> list[HealthCheckResult]:
     except (MlflowFailed, ModuleNotFoundError) as error:
         return [health_checks.mlflow_failed(str(error))]
     found = f"{registry.location} answers"
-    return [HealthCheckResult(check="mlflow", level="ok", found=found)]
+    return [ok("mlflow", found)]
 
 
 def examine_partitions(settings: Settings, client: Redis) -> list[HealthCheckResult]:
@@ -376,16 +372,14 @@ def examine_notifier(settings: Settings, *, now_ms: int) -> list[HealthCheckResu
 def examine_retrains(settings: Settings, *, now_ms: int) -> list[HealthCheckResult]:
     """Check whether the latest fit of each model failed."""
     from driftline.doctor.model_checks import check_retrains  # noqa: PLC0415 - light imports
-    from driftline.topics.topic_decoder import TopicDecoder  # noqa: PLC0415
-    from driftline.topics.topic_reader import TopicReader, tail  # noqa: PLC0415
+    from driftline.topics.topic_reader import TopicDecoder, TopicReader, tail  # noqa: PLC0415
     from trainer.contracts import RetrainEvent  # noqa: PLC0415
 
     topic = settings.topics.names().retrain
-    event_of = TopicDecoder(topic, RetrainEvent).of
     with TopicReader(settings.kafka.client(), topic, start=tail(MAX_SAMPLED_RECORDS)) as reader:
         is_empty = not any(reader.ends().values())
         read = reader.read_until(lambda: is_empty, idle_timeout_s=IDLE_TIMEOUT_S)
-        events = [event for record in read if (event := event_of(record)) is not None]
+        events = list(TopicDecoder(topic, RetrainEvent).values(read))
     return check_retrains(events, now_ms)
 
 
@@ -434,7 +428,7 @@ def examine_placement(
         newest_labels,
     )
     from driftline.monitor_state.confusable_names import confusable_names  # noqa: PLC0415
-    from driftline.monitor_state.partition_monitors import read_monitors  # noqa: PLC0415 - light imports
+    from driftline.monitor_state.partition_state import read_monitors  # noqa: PLC0415 - light imports
     from driftline.monitor_state.placement_report import (  # noqa: PLC0415
         check_placement,
         placement_effective_ms,
@@ -446,7 +440,7 @@ def examine_placement(
         monitors = read_monitors(client, settings, list(range(n_partitions)))
     except CorruptState as error:
         fix = "use the settings of the monitor: --config, or its DRIFTLINE_... variables"
-        unread = HealthCheckResult(check="placement", level="warning", found=str(error), fix=fix)
+        unread = warning("placement", str(error), fix)
         return [unread, examine_routing(newest, n_partitions, {})]
     return [
         *health_checks.check_names(confusable_names(monitors)),

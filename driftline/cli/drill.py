@@ -11,8 +11,8 @@ import typer
 from driftline.cli.command_error import (
     EXIT_CHECK_FAILED,
     EXIT_UNREACHABLE,
-    EXIT_USAGE,
     CommandError,
+    UsageError,
 )
 from driftline.cli.connection import connect_redis
 from driftline.cli.option_groups import option_groups, server_settings
@@ -61,10 +61,9 @@ def drill(
     """
     timeout_s = duration_ms(timeout, option="--timeout") / 1000
     if clean == (inject is not None):
-        raise CommandError(
+        raise UsageError(
             "give either --inject or --clean",
             fix=f"driftline drill {model} --inject mean:temp:+1sd",
-            code=EXIT_USAGE,
         )
     injection = _injection(inject, after) if inject is not None else None
     target, partitions = _drill_target(settings, shards)
@@ -82,14 +81,12 @@ def _interrupt(_number: int, _frame: object) -> NoReturn:
 
 
 def _injection(text: str, after: int) -> Injection:
-    from driftline.drill.plan import injection_of  # noqa: PLC0415 - light imports
+    from driftline.drill.measurement import injection_of  # noqa: PLC0415 - light imports
 
     try:
         return injection_of(text, after)
     except ValueError as error:
-        raise CommandError(
-            f"--inject {text!r} is not valid", why=str(error), code=EXIT_USAGE
-        ) from error
+        raise UsageError(f"--inject {text!r} is not valid", why=str(error)) from error
 
 
 def _drill_target(settings: Settings, shards: int) -> tuple[DrillTarget, list[int]]:
@@ -129,9 +126,7 @@ def _profile(target: DrillTarget, partitions: Sequence[int], model: str) -> Refe
     try:
         return served_profile(target.redis, target.events, partitions, model)
     except NotWatchedError as error:
-        raise CommandError(
-            str(error), where=target.events, fix=error.fix, code=EXIT_USAGE
-        ) from error
+        raise UsageError(str(error), where=target.events, fix=error.fix) from error
 
 
 def _new_measurement(
@@ -139,22 +134,20 @@ def _new_measurement(
 ) -> DrillMeasurement:
     """A measurement with the plan of the drill and the expected delay of the alert."""
     from driftline.drill.drill_runner import new_drill_id  # noqa: PLC0415
-    from driftline.drill.measurement import DrillMeasurement  # noqa: PLC0415
-    from driftline.drill.plan import DrillPlan  # noqa: PLC0415 - light imports
-    from driftline.offline.explain.expected_delay import expected_delay  # noqa: PLC0415
+    from driftline.drill.measurement import DrillMeasurement, DrillPlan  # noqa: PLC0415
+    from driftline.offline.explain.detection_delay import expected_delay  # noqa: PLC0415
     from driftline.offline.injection import inapplicable_reason  # noqa: PLC0415
     from producer.synthetic import synthetic_name  # noqa: PLC0415
     from stream_monitor.core.alert_budget import arl0_per_detector  # noqa: PLC0415
 
     reference = profile.features.get(injection.column)
     if reference is None:
-        raise CommandError(
+        raise UsageError(
             f"--inject: {profile.model}@{profile.version} has no feature {injection.column!r}",
             fix=f"choose one of {', '.join(sorted(profile.features))}",
-            code=EXIT_USAGE,
         )
     if why := inapplicable_reason(injection, reference.kind):
-        raise CommandError("--inject would change nothing", why=why, code=EXIT_USAGE)
+        raise UsageError("--inject would change nothing", why=why)
     plan = DrillPlan(
         model=profile.model,
         version=profile.version,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeAlias
 import msgspec
 import typer
 
-from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.command_error import UsageError
 from driftline.cli.connection import connect_redis
 from driftline.cli.input_files import file_errors_explained, note_columns_not_watched, read_rows
 from driftline.cli.option_groups import file_options, option_groups, redis_settings
@@ -211,14 +211,13 @@ class RowOptions(NamedTuple):
             CommandError: one of the options was given.
         """
         if self.time is not None or self.time_format is not None:
-            raise CommandError(f"--time {why}", where=source, fix=fix, code=EXIT_USAGE)
+            raise UsageError(f"--time {why}", where=source, fix=fix)
         if self.read_options != type(self.read_options)():
-            raise CommandError(
+            raise UsageError(
                 "--ignore, --numeric, --categorical, --separator, --decimal and --encoding need a "
                 "file of rows",
                 where=source,
                 fix="leave these options out, or name a file of rows",
-                code=EXIT_USAGE,
             )
 
 
@@ -252,19 +251,14 @@ def _is_profile(source: str | Path) -> bool:
 
 def _profile_of_model(model: str, settings: Settings) -> tuple[ReferenceProfile, float | None]:
     """The profile of the version in service, from the monitor's state."""
-    from driftline.monitor_state.served_profile import NotWatchedError  # noqa: PLC0415 - light imports
-    from driftline.monitor_state.watched_model import read_watched_model  # noqa: PLC0415
+    from driftline.monitor_state.served_profile import NotWatchedError, read_watched_model  # noqa: PLC0415 - light imports
 
     topics = settings.topics
     try:
         found = read_watched_model(connect_redis(settings), topics.events, topics.prefix, model)
     except NotWatchedError as error:
-        raise CommandError(
-            str(error),
-            where=topics.events,
-            why=f"there is no file {model!r} either",
-            fix=error.fix,
-            code=EXIT_USAGE,
+        raise UsageError(
+            str(error), where=topics.events, why=f"there is no file {model!r} either", fix=error.fix
         ) from error
     rate = "" if found.per_hour is not None else "; its event rate is unknown, as no window closed"
     note(f"using the monitor's reference of {model}@{found.profile.version}{rate}")

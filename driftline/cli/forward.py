@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from driftline.cli.command_error import EXIT_FAILED, EXIT_USAGE, CommandError
+from driftline.cli.command_error import CommandError, UsageError
 from driftline.cli.option_groups import kafka_settings, option_groups
 from driftline.cli.options import Json, Shards
 from driftline.cli.output import note, write_json
@@ -96,9 +96,7 @@ def forward(
             features_field=features_field,
         )
     except ValueError as error:
-        raise CommandError(
-            "the description of the records is incomplete", why=str(error), code=EXIT_USAGE
-        ) from error
+        raise UsageError("the description of the records is incomplete", why=str(error)) from error
     try:
         forwarder = Forwarder(
             settings.kafka.client(),
@@ -110,9 +108,7 @@ def forward(
             shards=shards,
         )
     except MissingTopicError as error:
-        raise CommandError(
-            str(error), fix="check the name of the topic", code=EXIT_USAGE
-        ) from error
+        raise UsageError(str(error), fix="check the name of the topic") from error
     field = prediction_field or _PREDICTION
     _run_forwarder(forwarder, settings.topics.events, source, field, once=once)
     _report(forwarder, as_json=as_json)
@@ -122,7 +118,6 @@ def forward(
             where=source,
             why=f"the last one: {forwarder.last_rejection}",
             fix="see `driftline dead-letters show`, then correct the options or the source",
-            code=EXIT_FAILED,
         )
     if _has_no_prediction(forwarder):
         _report_no_prediction(prediction_field, source, once=once)
@@ -153,7 +148,6 @@ def _run_forwarder(
             where=source,
             why=str(error),
             fix="see `driftline dead-letters show`, then correct the options or the source",
-            code=EXIT_FAILED,
         ) from error
     except DeliveryError as error:
         raise CommandError(
@@ -161,7 +155,6 @@ def _run_forwarder(
             where=event_topic,
             why=str(error),
             fix="start the forwarder again: it continues where it stopped",
-            code=EXIT_FAILED,
         ) from error
     finally:
         forwarder.close()
@@ -207,7 +200,6 @@ def _report_no_prediction(prediction_field: str | None, source: str, *, once: bo
         why="the events were forwarded without a prediction, so only their features are watched",
         fix="name the field, or a pointer to it (/a/b), with --prediction-field; leave the option "
         "out if there are no predictions",
-        code=EXIT_FAILED,
     )
 
 

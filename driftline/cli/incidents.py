@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from driftline.cli.alert_actions import ActionTarget, add_actions
-from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.command_error import UsageError
 from driftline.cli.option_groups import kafka_settings, option_groups
 from driftline.cli.options import IncludeDrills, Json, ModelFilter, duration_ms
 from driftline.cli.output import note, write_json, write_line, write_lines
@@ -115,8 +115,7 @@ def read_incidents(
 
 def _deploys(settings: Settings) -> dict[str, dict[str, int]]:
     """The time (ms) of each version's announcement, by model; empty without a trainer."""
-    from driftline.topics.topic_decoder import TopicDecoder  # noqa: PLC0415
-    from driftline.topics.topic_reader import MissingTopicError, TopicReader  # noqa: PLC0415 - light imports
+    from driftline.topics.topic_reader import MissingTopicError, TopicDecoder, TopicReader  # noqa: PLC0415 - light imports
     from producer.routing import topic_names  # noqa: PLC0415
     from trainer.contracts import ModelVersion  # noqa: PLC0415
 
@@ -146,10 +145,8 @@ def incident_by_id(incidents: Sequence[Incident], id_prefix: str) -> Incident:
     found = [one for one in incidents if one.incident_id.startswith(id_prefix)]
     if len(found) != 1:
         many = f"{len(found)} incidents have" if found else "no incident has"
-        raise CommandError(
-            f"{many} an id that begins with {id_prefix!r}",
-            fix="driftline incidents list --all",
-            code=EXIT_USAGE,
+        raise UsageError(
+            f"{many} an id that begins with {id_prefix!r}", fix="driftline incidents list --all"
         )
     return found[0]
 
@@ -167,10 +164,9 @@ def open_episodes_of_incident(settings: Settings, id_prefix: str) -> list[DriftA
     members = {member.episode_id for member in incident.members}
     found = [alert for alert in open_alerts(alerts) if alert.episode_id in members]
     if not found:
-        raise CommandError(
+        raise UsageError(
             f"incident {incident.incident_id[:_SHORT]} has no open episode",
             fix="driftline incidents list shows open incidents",
-            code=EXIT_USAGE,
         )
     return found
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.command_error import UsageError
 from driftline.cli.option_groups import file_options, option_groups
 from driftline.cli.output import write_line
 from driftline.cli.profile import TrainingColumns, built_profile, training_columns
@@ -49,11 +49,10 @@ def init(
     try:
         files.write(folder, force=force)
     except FileExistsError as error:
-        raise CommandError(
+        raise UsageError(
             str(error),
             where=str(folder.resolve()),
             fix="give --force to replace them, or another --folder",
-            code=EXIT_USAGE,
         ) from error
     for line in files.described(folder):
         write_line(line)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.command_error import UsageError
 from driftline.cli.output import note
 
 if TYPE_CHECKING:
@@ -37,11 +37,10 @@ def files_extra_required() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _FILES_EXTRA_LIBRARIES:
             raise
-        raise CommandError(
+        raise UsageError(
             "the libraries that read files are not installed",
             why=f"no module named {error.name}",
             fix="pip install 'driftline[files]'",
-            code=EXIT_USAGE,
         ) from error
 
 
@@ -55,7 +54,7 @@ def file_errors_explained() -> Iterator[None]:
         with files_extra_required():
             yield
     except SourceError as bad:
-        raise CommandError(str(bad), fix=bad.fix, code=EXIT_USAGE) from bad
+        raise UsageError(str(bad), fix=bad.fix) from bad
 
 
 def read_rows(
@@ -101,7 +100,7 @@ def note_columns_not_watched(left_out: Mapping[str, str]) -> None:
 
 def note_changes(frame: pd.DataFrame, layout: Layout) -> None:
     """Print one line on stderr for each number whose level changes within the reference."""
-    from driftline.offline.explain.reference_change import change_within  # noqa: PLC0415
+    from driftline.offline.explain.reference_limits import change_within  # noqa: PLC0415
     from driftline.offline.tables.convert import floats_of  # noqa: PLC0415
 
     changes = {

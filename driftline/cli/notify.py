@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from driftline.cli.command_error import EXIT_FAILED, EXIT_USAGE, CommandError
+from driftline.cli.command_error import CommandError, UsageError
 from driftline.cli.connection import flags_by_section, load_file_settings
 from driftline.cli.options import Bootstrap, Config, Prefix, WebPort
 from driftline.cli.output import note, write_line
@@ -55,11 +55,10 @@ def notify(
     )
     settings = load_file_settings(Settings, config, flags)
     if not settings.notify.targets:
-        raise CommandError(
+        raise UsageError(
             "no target is set",
             fix='give one in driftline.toml: [notify.targets.team] url = "slack://..."; '
             "docs/notifications.md has examples",
-            code=EXIT_USAGE,
         )
     if test is not None:
         send_test(settings, test)
@@ -80,10 +79,9 @@ def send_test(settings: Settings, name: str) -> None:
     targets = settings.notify.targets
     names = sorted(targets) if name == ALL else [name]
     if name != ALL and name not in targets:
-        raise CommandError(
+        raise UsageError(
             f"no target is named {name!r}",
             fix=f"[notify.targets] has: {', '.join(sorted(targets))}",
-            code=EXIT_USAGE,
         )
     text = Text(
         "[test] driftline can send messages here",
@@ -110,5 +108,4 @@ def send_test(settings: Settings, name: str) -> None:
         raise CommandError(
             f"{len(failed)} of {len(names)} targets did not accept the message",
             where=", ".join(failed),
-            code=EXIT_FAILED,
         )

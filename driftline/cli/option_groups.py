@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.command_error import UsageError
 from driftline.cli.connection import load_settings
 from driftline.cli.options import (
     Bootstrap,
@@ -115,7 +115,7 @@ def file_options(
     from driftline.offline.tables.read_options import ReadOptions  # noqa: PLC0415 - light imports
 
     if decimal not in (None, ".", ","):
-        raise CommandError(f"--decimal {decimal!r} is neither a point nor a comma", code=EXIT_USAGE)
+        raise UsageError(f"--decimal {decimal!r} is neither a point nor a comma")
     return ReadOptions(
         ignore=tuple(ignore or ()),
         numeric=tuple(numeric or ()),

@@ -8,7 +8,7 @@ from typing import Annotated, Final, TypeAlias
 
 import typer
 
-from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.command_error import UsageError
 
 Config: TypeAlias = Annotated[
     Path | None,
@@ -133,9 +133,8 @@ def duration_ms(text: str, *, option: str = "--for") -> int:
     """
     found = re.fullmatch(r"(\d+)([smhd])", text)
     if found is None:
-        raise CommandError(
+        raise UsageError(
             f"{option} {text!r} is not a duration",
             fix="write a number and a unit: 90s, 30m, 2h or 3d",
-            code=EXIT_USAGE,
         )
     return int(found[1]) * _UNIT_MS[found[2]]

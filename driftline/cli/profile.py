@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import msgspec
 import typer
 
-from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.command_error import CommandError, UsageError
 from driftline.cli.input_files import (
     file_errors_explained,
     note_changes,
@@ -53,11 +53,10 @@ def _importances(given: Sequence[str], features: list[str]) -> dict[str, float]:
         except ValueError:
             found[name] = math.nan
         if name not in features or not 0 <= found[name] < math.inf:
-            raise CommandError(
+            raise UsageError(
                 f"--importance {text}",
                 why="no such feature" if name not in features else "not a number from 0 up",
                 fix=f"write NAME=NUMBER; the features are {', '.join(features)}",
-                code=EXIT_USAGE,
             )
     return found
 
@@ -79,12 +78,11 @@ def _ranges(
         except ValueError:
             colon = ""
         if name not in features or not colon:
-            raise CommandError(
+            raise UsageError(
                 f"--range {text}",
                 why="no such feature" if name not in features else "not two numbers",
                 fix="write NAME=LOWEST:HIGHEST, as in age=0:120, or age=0: without an upper limit; "
                 f"the features are {', '.join(features)}",
-                code=EXIT_USAGE,
             )
     return found
 
@@ -307,12 +305,11 @@ def read_profile(file: Path) -> ReferenceProfile:
     try:
         return profile_from_data(msgspec.json.decode(file.read_bytes()))
     except (ValueError, msgspec.MsgspecError) as error:
-        raise CommandError(
+        raise UsageError(
             "the file is not a profile",
             where=str(file),
             why=str(error),
             fix="build one: driftline profile build DATA --model M --version V -o profile.json",
-            code=EXIT_USAGE,
         ) from error
 
 

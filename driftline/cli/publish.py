@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from driftline.cli.command_error import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, CommandError
+from driftline.cli.command_error import EXIT_UNREACHABLE, CommandError, UsageError
 from driftline.cli.input_files import (
     file_errors_explained,
     note_columns_not_watched,
@@ -83,9 +83,7 @@ def publish(
     the same again changes nothing: the monitor ignores ids that it has already counted.
     """
     if time_format is not None and time is None:
-        raise CommandError(
-            "--time-format needs --time", fix="name the column with --time", code=EXIT_USAGE
-        )
+        raise UsageError("--time-format needs --time", fix="name the column with --time")
     injections = _injections(inject or [])
     writer: Writer = DiscardingWriter()
     finish: Callable[[], Any] = lambda: None  # noqa: E731 - nothing to wait for
@@ -154,7 +152,7 @@ def _report(done: PublishResult, file: Path, what: str) -> None:
     reasons = ", ".join(f"{reason} {n:,}" for reason, n in done.rejected.most_common())
     text = f"{n_rejected:,} of {done.rows:,} rows rejected, as the monitor would ({reasons})"
     if n_rejected == done.rows:
-        raise CommandError(text, where=str(file), why=f"the first: {done.first}", code=EXIT_FAILED)
+        raise CommandError(text, where=str(file), why=f"the first: {done.first}")
     note(f"{text}; the first: {done.first}")
 
 
@@ -164,7 +162,7 @@ def _injections(texts: list[str]) -> list[Injection]:
     try:
         return [parse(text) for text in texts]
     except ValueError as error:
-        raise CommandError("--inject is not valid", why=str(error), code=EXIT_USAGE) from error
+        raise UsageError("--inject is not valid", why=str(error)) from error
 
 
 def _flush(finish: Callable[[], Any], where: str) -> None:

@@ -19,15 +19,16 @@ from driftline.cli.options import (
     TimeColumn,
     TimeFormat,
 )
-from driftline.cli.replay_output import show, write_replay_report
 from driftline.cli.replay_table import (
     RecordedTraffic,
     RequestedChanges,
     reference_of_replay,
     replay_table,
+    show,
     with_parsed_times,
+    write_replay_report,
 )
-from driftline.cli.report_file import require_reports
+from driftline.cli.report import require_reports
 
 if TYPE_CHECKING:
     from driftline.offline.replay.topic_range import TopicRange
@@ -211,35 +212,35 @@ def show_topic_replay(
 
     ``from_within``: the range has a ``--from``.
     """
-    from driftline.offline.replay import replay_report, topic_replay_report  # noqa: PLC0415 - light imports
+    from driftline.offline.replay import replay_report  # noqa: PLC0415 - light imports
     from driftline.offline.replay.settings_comparison import comparison_lines  # noqa: PLC0415
     from driftline.offline.replay.topic_replay import replay_topic  # noqa: PLC0415
 
     done = run_with_candidate(config, lambda spec: replay_topic(records, spec))
     chosen, spec, incidents, settings_difference = done
     data = replay_report.summary(chosen, [], settings_difference, incidents)
-    data["versions"] = topic_replay_report.version_data(chosen, spec.budget)
+    data["versions"] = replay_report.version_data(chosen, spec.budget)
     data["coverage"] = chosen.coverage_episodes
     head = [
         "Topic",
-        *topic_replay_report.topic_lines(chosen, records),
+        *replay_report.topic_lines(chosen, records),
         *([_RANGE_START_NOTE] if from_within else []),
         "",
         "Reference",
-        *topic_replay_report.version_lines(chosen, records.model, spec.budget),
-        *topic_replay_report.coverage_lines(chosen),
+        *replay_report.version_lines(chosen, records.model, spec.budget),
+        *replay_report.coverage_lines(chosen),
     ]
     middle = comparison_lines(settings_difference) if settings_difference else []
     show(head, middle, chosen, data, of="records", as_json=as_json)
     if html is not None:
         from driftline.report.replay_document import ReplayedTraffic  # noqa: PLC0415 - light imports
 
-        versions = topic_replay_report.version_lines(chosen, records.model, spec.budget)
+        versions = replay_report.version_lines(chosen, records.model, spec.budget)
         replayed = ReplayedTraffic(
             f"{_TOPIC}{records.topic}, model {records.model}",
             "; ".join(line.strip() for line in versions),
             chosen.profiles,
-            topic_replay_report.not_watched(chosen),
+            replay_report.not_watched(chosen),
             str,
             "records",
         )

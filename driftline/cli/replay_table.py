@@ -4,21 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from driftline.cli.candidate_settings import run_with_candidate
-from driftline.cli.command_error import EXIT_FAILED, EXIT_USAGE, CommandError
+from driftline.cli.command_error import CommandError, UsageError
 from driftline.cli.input_files import note_changes, note_columns_not_watched, read_rows
-from driftline.cli.replay_output import show, write_replay_report
+from driftline.cli.output import note, write_json, write_lines
+from driftline.cli.report import now_ms, write_report
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from driftline.cli.candidate_settings import CandidateRun, ResultT
     from driftline.offline.injection import Injection
+    from driftline.offline.replay.replay_episodes import ReplayResult
     from driftline.offline.tables.layout import Layout, Roles
     from driftline.offline.tables.read_options import ReadOptions
     from driftline.offline.tables.table_reader import Table
+    from driftline.report.replay_document import ReplayedTraffic
     from stream_monitor.reference.profile import ReferenceProfile
+
+
+def show(
+    head: list[str],
+    middle: list[str],
+    result: ReplayResult,
+    data: dict[str, Any],
+    *,
+    of: str,
+    as_json: bool,
+) -> None:
+    """Print ``head``, the episodes, ``middle`` and the summary ``data``; ``of`` names the rows."""
+    from driftline.offline.replay import replay_report as report  # noqa: PLC0415 - light imports
+
+    if as_json:
+        for episode in result.episodes:
+            write_json(episode, indent=0)
+        write_json(data, indent=0)
+        note(*head)
+        return
+    lines = [
+        *head,
+        "",
+        "Episodes",
+        *report.episode_lines(result.episodes),
+        *middle,
+        "",
+        *report.summary_lines(data, result, of=of),
+    ]
+    write_lines(lines)
+
+
+def write_replay_report(path: Path, run: CandidateRun[ResultT], traffic: ReplayedTraffic) -> None:
+    """Write the report of a replay for ``--html``."""
+    from driftline.report.document import render  # noqa: PLC0415 - light imports
+    from driftline.report.replay_document import replay_document  # noqa: PLC0415
+
+    document = replay_document(
+        run.chosen, traffic, run.spec, run.incidents, run.settings_difference, made_ms=now_ms()
+    )
+    write_report(render(document), path)
 
 
 _TOPIC_AS_TABLE_NOTE: Final = """
@@ -137,7 +182,7 @@ def replay_table(
 ) -> None:
     """Replay the rows, with injected drift if requested; print the result, and write ``html``."""
     from driftline.offline.replay import replay_report as report  # noqa: PLC0415 - light imports
-    from driftline.offline.replay.injection_results import injection_results  # noqa: PLC0415
+    from driftline.offline.replay.replay_report import injection_results  # noqa: PLC0415
     from driftline.offline.replay.settings_comparison import comparison_lines  # noqa: PLC0415
     from driftline.offline.replay.table_replay import replay as run  # noqa: PLC0415
     from driftline.offline.tables.source_error import SourceError  # noqa: PLC0415
@@ -196,9 +241,7 @@ def replay_table(
         write_replay_report(html, done, replayed)
     if chosen.rejected and len(chosen.rejected) >= len(rest):
         raise CommandError(
-            "every row was rejected",
-            why=f"the first one: {chosen.rejected[0].detail}",
-            code=EXIT_FAILED,
+            "every row was rejected", why=f"the first one: {chosen.rejected[0].detail}"
         )
 
 
@@ -211,21 +254,19 @@ def _injections(
     try:
         parsed = [parse(text) for text in texts]
     except ValueError as error:
-        raise CommandError("--inject is not valid", why=str(error), code=EXIT_USAGE) from error
+        raise UsageError("--inject is not valid", why=str(error)) from error
     for injection in parsed:
         if injection.column not in kinds:
-            raise CommandError(
+            raise UsageError(
                 f"--inject: {injection.column!r} is not a watched column",
                 fix=f"choose one of {', '.join(sorted(kinds))}",
-                code=EXIT_USAGE,
             )
         if why := inapplicable_reason(injection, kinds[injection.column]):
-            raise CommandError("--inject would change nothing", why=why, code=EXIT_USAGE)
+            raise UsageError("--inject would change nothing", why=why)
         if not first <= injection.first < end:
-            raise CommandError(
+            raise UsageError(
                 f"--inject: row {injection.first:,} of {injection.column!r} is not replayed",
                 fix=f"choose a row from {first:,} to {end - 1:,}",
-                code=EXIT_USAGE,
             )
     return parsed
 
@@ -239,10 +280,9 @@ def _segments(texts: list[str], layout: Layout) -> list[str]:
     for text in texts:
         column, value = parse_segment(text, name_of)
         if column not in name_of:
-            raise CommandError(
+            raise UsageError(
                 f"--segment: {column!r} is not a watched column",
                 fix=f"choose one of {', '.join(sorted(name_of))}",
-                code=EXIT_USAGE,
             )
         declared.append(name_of[column] + ("" if value is None else f"={value}"))
     return declared

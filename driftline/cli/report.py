@@ -1,21 +1,53 @@
-"""``driftline report``: one HTML file about a live model."""
+"""``driftline report``: one HTML file about a live model; writes the reports of ``--html``, too."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftline.cli.command_error import EXIT_FAILED, EXIT_UNREACHABLE, CommandError
+from driftline.cli.command_error import EXIT_UNREACHABLE, CommandError
+from driftline.cli.input_files import files_extra_required
 from driftline.cli.option_groups import option_groups, server_settings
 from driftline.cli.options import duration_ms
-from driftline.cli.output import write_line
-from driftline.cli.report_file import now_ms, write_report
+from driftline.cli.output import note, write_line
 
 if TYPE_CHECKING:
     from driftline.report.document import Document
     from stream_monitor.settings import Settings
+
+
+def require_reports(path: Path | None) -> None:
+    """If a report is wanted, fail before the work if the libraries of reports are missing."""
+    if path is None:
+        return
+    with files_extra_required():
+        import driftline.report.document  # noqa: F401, PLC0415 - light imports
+
+
+def write_report(html: str, path: Path) -> None:
+    """Write a report, and state on stderr where it is.
+
+    Raises:
+        CommandError: the file cannot be written.
+    """
+    try:
+        path.write_text(html, "utf-8")
+    except OSError as error:
+        raise CommandError(
+            "the report cannot be written",
+            where=str(path),
+            why=error.strerror or str(error),
+            fix="name a file in a folder that exists: --html report.html",
+        ) from error
+    note(f"report: {path}")
+
+
+def now_ms() -> int:
+    """The time at which a report is made."""
+    return round(time.time() * 1000)
 
 
 @option_groups(settings=server_settings)
@@ -44,7 +76,6 @@ def report(
             f"no model is named {model!r}",
             why="neither Redis nor the alerts have it",
             fix="driftline status",
-            code=EXIT_FAILED,
         )
     from driftline.report.document import render  # noqa: PLC0415 - light imports
 
@@ -54,7 +85,7 @@ def report(
 
 def _document(settings: Settings, model: str, since_ms: int) -> Document | None:
     try:
-        from driftline.report.live_model import ServerAway, live_document  # noqa: PLC0415 - light imports
+        from driftline.report.model_document import ServerAway, live_document  # noqa: PLC0415 - light imports
     except ModuleNotFoundError as error:
         raise CommandError(
             f"the report needs {error.name}", fix="pip install 'driftline[dashboard]'"

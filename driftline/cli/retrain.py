@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from driftline.cli.command_error import EXIT_FAILED, EXIT_USAGE, CommandError
+from driftline.cli.command_error import EXIT_FAILED, CommandError, UsageError
 from driftline.cli.option_groups import option_groups
 from driftline.cli.options import Json
 from driftline.cli.output import note, write_json
@@ -46,10 +46,8 @@ def retrain(
     4 Kafka unreachable.
     """
     if now == dry_run:
-        raise CommandError(
-            "give either --now or --dry-run",
-            fix=f"driftline retrain {model} --dry-run",
-            code=EXIT_USAGE,
+        raise UsageError(
+            "give either --now or --dry-run", fix=f"driftline retrain {model} --dry-run"
         )
     context = options.context(factories={model: factory} if factory is not None else None)
     from trainer.service.requests import retrain_request  # noqa: PLC0415 - light imports

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import Protocol
 
-from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.command_error import UsageError
 
 
 class Service(Protocol):
@@ -45,13 +45,10 @@ def starting(name: str, already_running: type[Exception]) -> Iterator[None]:
         yield
     except PortInUse as error:
         why, _, fix = str(error).partition(" Fix: ")
-        raise CommandError(
-            "the port for health and metrics is in use", why=why, fix=fix, code=EXIT_USAGE
-        ) from error
+        raise UsageError("the port for health and metrics is in use", why=why, fix=fix) from error
     except already_running as error:
-        raise CommandError(
+        raise UsageError(
             f"a {name} is already running",
             why=str(error),
             fix="stop it, or give this one another --data-dir",
-            code=EXIT_USAGE,
         ) from error

@@ -39,8 +39,7 @@ def status(settings: Settings, *, as_json: Json = False) -> None:
     from driftline.monitor_state.coverage_report import lines_of, read_coverage, report_heading  # noqa: PLC0415
     from driftline.monitor_state.error_rate_estimates import error_rate_estimates  # noqa: PLC0415 - light imports
     from driftline.monitor_state.open_episodes import open_episode_rows  # noqa: PLC0415
-    from driftline.monitor_state.partition_monitors import read_monitors  # noqa: PLC0415
-    from driftline.monitor_state.partition_state import read_partition  # noqa: PLC0415
+    from driftline.monitor_state.partition_state import read_monitors, read_partition  # noqa: PLC0415
     from driftline.topics.topic_reader import topic_ends  # noqa: PLC0415
 
     topic = settings.topics.events

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
 
-from driftline.cli.command_error import EXIT_UNREACHABLE, EXIT_USAGE, CommandError
+from driftline.cli.command_error import EXIT_UNREACHABLE, CommandError, UsageError
 from driftline.cli.connection import connect_redis
 from driftline.cli.option_groups import kafka_settings, option_groups, server_settings
 from driftline.cli.options import Json
@@ -48,12 +48,11 @@ def registry_of(prefix: str, file: Path | None, partitions: int | None) -> list[
         text = None if file is None else file.read_text("utf-8")
         return topic_registry.load_registry(prefix, text, event_partitions=partitions)
     except (ValueError, OSError) as error:
-        raise CommandError(
+        raise UsageError(
             "the file is not a topic registry",
             where=str(file),
             why=str(error),
             fix="start from a copy of infra/topics.toml",
-            code=EXIT_USAGE,
         ) from error
 
 
@@ -154,7 +153,7 @@ def grow(
     The partitions of a model depend on the number of partitions, so some models move.  Without
     options the command writes the references and placement records that are missing.
     """
-    from driftline.monitor_state.partition_monitors import read_monitors  # noqa: PLC0415
+    from driftline.monitor_state.partition_state import read_monitors  # noqa: PLC0415
     from driftline.topics import topic_growth, topic_registry  # noqa: PLC0415
     from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415
 
@@ -172,10 +171,9 @@ def grow(
         raise CommandError(f"there is no topic {topic}", fix="driftline topics create")
     wanted = before if partitions is None else partitions
     if wanted < before:
-        raise CommandError(
+        raise UsageError(
             f"{topic} has {before} partitions, and Kafka cannot remove partitions",
             fix=f"give --partitions {before} or more",
-            code=EXIT_USAGE,
         )
     monitors = read_monitors(connect_redis(settings), settings, list(range(before)))
     growth = topic_growth.plan_growth(
@@ -216,10 +214,9 @@ def shards_of(given: list[str]) -> dict[str, int]:
     for text in given:
         model, _, count = text.rpartition("=")
         if not model or not count.isdecimal() or not 0 < int(count) <= MAX_SHARDS:
-            raise CommandError(
+            raise UsageError(
                 f"--shards {text} is not valid",
                 fix=f"write MODEL=NUMBER, with a number from 1 to {MAX_SHARDS}",
-                code=EXIT_USAGE,
             )
         found[model] = int(count)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.command_error import UsageError
 from driftline.cli.connection import wait_for_kafka
 from driftline.cli.option_groups import option_groups
 from driftline.cli.options import ShardsSetting, WebPort
@@ -43,14 +43,13 @@ def train(
         factories=factory_of_model("train", model, factory), shards=shards, web_port=web_port
     )
     if not context.factories:
-        raise CommandError(
+        raise UsageError(
             "no model has a factory",
             fix="give --model and --factory, or [trainer.factories] in driftline.toml",
-            code=EXIT_USAGE,
         )
     from producer.permission import require_permissions  # noqa: PLC0415 - light imports
     from stream_monitor.trainer_heartbeat import monitor_group, trainer_group  # noqa: PLC0415
-    from trainer.service.lock import TrainerAlreadyRunning, trainer_lock  # noqa: PLC0415
+    from trainer.jobs.database import TrainerAlreadyRunning, trainer_lock  # noqa: PLC0415
     from trainer.service.trainer import Trainer  # noqa: PLC0415
 
     reject_invalid_factories(context.factories)
@@ -101,13 +100,12 @@ def reject_invalid_golden_sets(context: TrainerContext) -> None:
         try:
             read_golden_set(file, features, context.gate.min_events)
         except InvalidGoldenSet as error:
-            raise CommandError(
+            raise UsageError(
                 "a golden set cannot be used",
                 where=f"[trainer.gate] golden, for {model}",
                 why=str(error),
                 fix="name a Parquet file with a column for each feature of the model and a column "
                 "label, or remove the setting",
-                code=EXIT_USAGE,
             ) from error
 
 
@@ -117,16 +115,15 @@ def reject_invalid_factories(factories: Mapping[str, str]) -> None:
     Raises:
         CommandError: a factory cannot be imported, or returns something else.
     """
-    from trainer.fitting.probe import factory_problem  # noqa: PLC0415 - light imports
+    from trainer.fitting.factory import factory_problem  # noqa: PLC0415 - light imports
 
     for model, factory in sorted(factories.items()):
         why = factory_problem(factory)
         if why is not None:
-            raise CommandError(
+            raise UsageError(
                 "a factory does not return an estimator",
                 where=f"{factory}, for {model}",
                 why=why,
                 fix="name a function that returns an unfitted scikit-learn estimator, as "
                 "module:function; run the command in the module's folder, or install the module",
-                code=EXIT_USAGE,
             )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
-from driftline.cli.command_error import EXIT_USAGE, CommandError
+from driftline.cli.command_error import CommandError, UsageError
 from driftline.cli.connection import flags_by_section, load_file_settings
 from driftline.cli.options import Bootstrap, Config, Prefix
 from driftline.cli.output import note
@@ -77,9 +77,7 @@ class TrainerOptions(NamedTuple):
         try:
             return context_from_settings(load_file_settings(Settings, self.config, flags))
         except ValueError as error:
-            raise CommandError(
-                "a setting of the trainer is invalid", why=str(error), code=EXIT_USAGE
-            ) from error
+            raise UsageError("a setting of the trainer is invalid", why=str(error)) from error
 
 
 def trainer_options(
@@ -102,10 +100,9 @@ def factory_of_model(command: str, model: str | None, factory: str | None) -> di
         return {model: factory}
     if model is factory:
         return {}
-    raise CommandError(
+    raise UsageError(
         "--model and --factory must be given together",
         fix=f"driftline {command} --model MODEL --factory module:function",
-        code=EXIT_USAGE,
     )
 
 
@@ -119,8 +116,7 @@ def run_job_request(
             then it stays recorded.
     """
     from stream_monitor.runtime.logs import configure  # noqa: PLC0415 - light imports
-    from trainer.jobs.database import Database  # noqa: PLC0415
-    from trainer.service.lock import TrainerAlreadyRunning, trainer_lock  # noqa: PLC0415
+    from trainer.jobs.database import Database, TrainerAlreadyRunning, trainer_lock  # noqa: PLC0415
     from trainer.service.requests import RequestRejected, add_request  # noqa: PLC0415
     from trainer.service.trainer import Trainer  # noqa: PLC0415
 

@@ -7,15 +7,16 @@ from typing import Final
 
 import msgspec
 
-from driftline.dashboard.latest_drift import drift_of_latest, newest_windows
 from driftline.dashboard.observation import Observation
 from driftline.dashboard.observer import ModelDetail
 from driftline.dashboard.pictures import Distribution, distribution
 from driftline.dashboard.window_series import (
     FeatureBucket,
     bucket_ms,
+    drift_of_latest,
     feature_buckets,
     merged_feature,
+    newest_windows,
     span_of,
 )
 from driftline.topics.alert_history import open_alerts

@@ -11,10 +11,10 @@ from markupsafe import Markup
 
 from driftline.dashboard.charts import Chart, Line, all_version_marks, episode_bands, with_gaps
 from driftline.dashboard.incident_view import CAUSE_LABELS, IncidentCard
-from driftline.dashboard.lanes import AxisEvent, incident_axis
 from driftline.dashboard.model_view import HIGH_EFFECT
 from driftline.dashboard.observation import Observation
 from driftline.dashboard.observer import ModelDetail
+from driftline.dashboard.pictures import AxisEvent, incident_axis
 from driftline.dashboard.retrain_view import STEP_LABELS, RetrainJob, jobs_about
 from driftline.dashboard.window_series import MAX_BUCKETS, bucket_ms, feature_buckets, span_of
 from driftline.topics.events_around import EventAt, EventsAround

@@ -11,10 +11,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from driftline.dashboard.latest_drift import drift_of_latest
 from driftline.dashboard.model_state import ModelState, StateName
 from driftline.dashboard.read_model import MODELS_SHOWN, ReadModel
 from driftline.dashboard.request_problem import described_problem, json_response
+from driftline.dashboard.window_series import drift_of_latest
 from producer.names import escape
 from stream_monitor.contracts import Severity
 from stream_monitor.windows.drift_level import LEVELS, DriftLimits, SeriesDrift

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from driftline.monitor_state.redis_reader import RedisReader
+from driftline.monitor_state.partition_state import RedisReader
 from producer.names import unescape
 from producer.synthetic import is_synthetic
 from stream_monitor.core.model import ModelState

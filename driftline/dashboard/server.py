@@ -13,8 +13,7 @@ import uvicorn
 
 from driftline.dashboard.observer import Observer
 from driftline.dashboard.read_model import ReadModel
-from driftline.dashboard.security_headers import LOOPBACK
-from driftline.dashboard.web_app import web_app
+from driftline.dashboard.web_app import LOOPBACK, web_app
 
 if TYPE_CHECKING:
     from driftline.doctor.health_checks import HealthCheckResult

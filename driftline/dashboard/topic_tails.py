@@ -10,8 +10,7 @@ import msgspec
 from confluent_kafka import KafkaException, TopicPartition
 
 from driftline.dashboard.observation import TrainerView
-from driftline.topics.topic_decoder import TopicDecoder
-from driftline.topics.topic_reader import MissingTopicError, Record, TopicReader
+from driftline.topics.topic_reader import MissingTopicError, Record, TopicDecoder, TopicReader
 from producer.kafka_client import consumer_of
 from producer.routing import Topics
 from stream_monitor.contracts import ALERT_CE_TYPE, HEALTH_CE_TYPE, DriftAlert, HealthEvent

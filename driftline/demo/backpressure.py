@@ -1,7 +1,9 @@
-"""Pause the demo's year while the monitor or the trainer is behind.
+"""Pause the demo's year while the monitor or the trainer is behind, or a model is fitted.
 
 Months pass in seconds.  On a busy machine the monitor would report March's drift in May, and the
 trainer would compare versions on labels of April: what they decide would depend on the machine.
+A fit takes seconds, which would be a month with the old model: the year pauses from its start until
+the new model is in service, or rejected.
 """
 
 from __future__ import annotations
@@ -14,10 +16,14 @@ from typing import Any, Final, NamedTuple, Self
 from confluent_kafka import TopicPartition
 from redis import Redis
 
+from driftline.demo.reconciliation import unfinished_jobs
 from driftline.demo.scenario import MODEL
+from driftline.serving import ChampionModel
+from driftline.topics.topic_reader import TopicDecoder, TopicReader
 from producer.kafka_client import consumer_of
 from producer.routing import partition_of
 from stream_monitor.state.redis_store import partition_key
+from trainer.contracts import RetrainEvent
 from trainer.jobs.comparisons import read_position
 
 MAX_MONITOR_LAG_RECORDS: Final = 1_200
@@ -102,3 +108,39 @@ class Backpressure:
 def _stored_offset(redis: Redis, key: str) -> int:
     stored: Any = redis.hget(key, "_next")
     return max(0, int(stored or 0))
+
+
+SWAP_S: Final = 10.0
+_FIT_POLL_S: Final = 0.05
+
+
+class RetrainPause:
+    """Reads the retrain topic; use as a context manager."""
+
+    def __init__(self, client: Mapping[str, Any], topic: str, champion: ChampionModel) -> None:
+        self._reader = TopicReader(client, topic)
+        self._events_in = TopicDecoder(topic, RetrainEvent)
+        self._champion = champion
+        self._events: list[RetrainEvent] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
+
+    def wait(self) -> float:
+        """Wait while a job is running; return the waiting time (s)."""
+        began = time.monotonic()
+        promoted = self._poll(0.0)
+        while unfinished_jobs(self._events) and time.monotonic() - began < MAX_WAIT_S:
+            promoted = self._poll(_FIT_POLL_S) or promoted
+        if promoted is not None:
+            self._champion.wait(promoted, timeout_s=SWAP_S)
+        return time.monotonic() - began
+
+    def _poll(self, timeout_s: float) -> str | None:
+        """Read new retrain events; the promoted version, if there is one."""
+        new = list(self._events_in.values(self._reader.poll(timeout_s)))
+        self._events += new
+        return next((event.challenger for event in new if event.step == "promoted"), None)

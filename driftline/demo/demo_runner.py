@@ -19,7 +19,14 @@ from driftline.cli.command_error import EXIT_UNREACHABLE, CommandError
 from driftline.cli.connection import connect_redis, load_settings
 from driftline.demo import reconciliation, verification
 from driftline.demo.monthly_errors import ErrorRates, Month, by_month, error_rates
-from driftline.demo.retrain_events import counts
+from driftline.demo.reconciliation import (
+    Done,
+    Progress,
+    Ready,
+    ServerMessage,
+    VersionChanged,
+    counts,
+)
 from driftline.demo.scenario import (
     BROKEN_FEATURE,
     FACTORY,
@@ -29,14 +36,12 @@ from driftline.demo.scenario import (
     RETRAIN_GATE,
 )
 from driftline.demo.screen import Screen
-from driftline.demo.server_messages import Done, Progress, Ready, ServerMessage, VersionChanged
 from driftline.stack import LocalStack, ServerStartError
 from driftline.stack.child_process import ChildProcess
 from driftline.stack.server_process import free_port
 from driftline.stack.temporary_folder import temporary_folder
 from driftline.topics import topic_registry
-from driftline.topics.topic_decoder import TopicDecoder
-from driftline.topics.topic_reader import TopicReader
+from driftline.topics.topic_reader import TopicDecoder, TopicReader
 from producer.routing import topic_names
 from stream_monitor.contracts import ALERT_CE_TYPE, DriftAlert
 from stream_monitor.settings import Settings
@@ -72,8 +77,8 @@ class DemoRun:
         client, names = settings.kafka.client(), topic_names(settings.topics.prefix)
         self._alerts = TopicReader(client, names.alerts)
         self._retrains = TopicReader(client, names.retrain)
-        self._alert_of = TopicDecoder(names.alerts, DriftAlert, kind=ALERT_CE_TYPE)
-        self._retrain_of = TopicDecoder(names.retrain, RetrainEvent)
+        self._alerts_in = TopicDecoder(names.alerts, DriftAlert, kind=ALERT_CE_TYPE)
+        self._retrains_in = TopicDecoder(names.retrain, RetrainEvent)
 
     def close(self) -> None:
         """Stop the processes, in the reverse order of their start."""
@@ -92,15 +97,13 @@ class DemoRun:
         Raises:
             CommandError: one of the processes ended.
         """
-        for record in self._alerts.poll(0.1):
-            alert = self._alert_of.of(record)
-            if alert is not None and self._is_new(alert.alert_id):
+        for alert in self._alerts_in.values(self._alerts.poll(0.1)):
+            if self._is_new(alert.alert_id):
                 if self.first_alert_s is None and alert.kind != "coverage":
                     self.first_alert_s = self.elapsed_s()
                 self.screen.alert(alert, self.elapsed_s())
-        for record in self._retrains.poll(0):
-            event = self._retrain_of.of(record)
-            if event is not None and self._is_new(event.id):
+        for event in self._retrains_in.values(self._retrains.poll(0)):
+            if self._is_new(event.id):
                 self.screen.retrain(event, self.elapsed_s())
         for child in self.children.values():
             lines = child.new_lines()

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from driftline.demo.scenario import FEATURES, MODEL, VERSION
 from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.reference.profile import ReferenceProfile
-from trainer.fitting.importance import importances
+from trainer.fitting.model_fit import importances
 
 N_FOLDS: Final = 5
 

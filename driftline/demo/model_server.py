@@ -21,12 +21,17 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from driftline.demo import flights
-from driftline.demo.backpressure import Backpressure
+from driftline.demo.backpressure import Backpressure, RetrainPause
 from driftline.demo.model import probabilities, train
-from driftline.demo.reconciliation import ServerCounts
-from driftline.demo.retrain_pause import RetrainPause
+from driftline.demo.reconciliation import (
+    Done,
+    Progress,
+    Ready,
+    ServerCounts,
+    ServerMessage,
+    VersionChanged,
+)
 from driftline.demo.scenario import FACTORY, FEATURES, LABEL_DELAY_MS, MODEL, VERSION
-from driftline.demo.server_messages import Done, Progress, Ready, ServerMessage, VersionChanged
 from driftline.demo.timeline import Timeline, TimeScale, interleave
 from driftline.serving import ChampionModel
 from driftline.topics.topic_registry import existing_topics

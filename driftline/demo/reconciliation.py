@@ -1,14 +1,14 @@
 """Compare what the model server wrote with what Kafka and Redis hold, for the summary.  Pure.
 
 Events and labels are counted on the event topic, alerts and dead letters on their topics, and
-processed records in the monitor's state.  Only `ServerCounts` comes from the model server, and it
-is compared with the event topic.
+processed records in the monitor's state.  Only `ServerCounts` comes from the model server, in the
+last of its messages, and it is compared with the event topic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -18,6 +18,7 @@ from driftline.topics.topic_reader import Record
 from producer.events import CE_TYPE_OF, InferenceEvent, Label, ModelUpdate, Tick, Topology
 from stream_monitor.contracts import DriftAlert, Phase
 from stream_monitor.core.counters import Counters
+from trainer.contracts import RetrainEvent
 
 _OWNERS = (CE_TYPE_OF[Tick], CE_TYPE_OF[Topology])
 """Records that the owner of a partition writes itself."""
@@ -213,3 +214,75 @@ def summary(
             "total": round(seconds.total, 1),
         },
     }
+
+
+_ENDS = ("promoted", "rejected", "proposed", "failed", "declined", "rolled_back")
+
+
+def unique_events(events: Iterable[RetrainEvent]) -> list[RetrainEvent]:
+    """Each event once, by its id; a trainer that was killed may publish an event twice."""
+    return list({event.id: event for event in events}.values())
+
+
+def counts(events: Sequence[RetrainEvent]) -> dict[str, int]:
+    """The numbers of retrain jobs by outcome.  ``events`` are `unique_events`.
+
+    Each requested job is promoted, rejected, failed, cancelled or unfinished.
+    """
+    requested = {event.job_id for event in events if event.step == "requested"}
+    ends = {e.job_id: e.step for e in events if e.job_id in requested and e.step in _ENDS}
+    steps = [ends.get(job, "unfinished") for job in requested]
+    return {
+        "requested": len(requested),
+        "promoted": steps.count("promoted"),
+        "rejected": steps.count("rejected"),
+        "failed": steps.count("failed"),
+        "cancelled": steps.count("declined"),
+        "unfinished": steps.count("unfinished"),
+        "refused_data_quality": sum(
+            event.step == "declined" and event.rule == "data_quality" for event in events
+        ),
+    }
+
+
+def unfinished_jobs(events: Iterable[RetrainEvent]) -> set[str]:
+    """Jobs that have started and not ended; a job that waits for labels has not started."""
+    started: set[str] = set()
+    ended: set[str] = set()
+    for event in events:
+        if event.step in ("started", "succeeded"):
+            started.add(event.job_id)
+        elif event.step in _ENDS:
+            ended.add(event.job_id)
+    return started - ended
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="ready"):
+    """The model is trained, announced and in service; the year begins."""
+
+    trained_on: int
+    out_of_fold_error: float
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="progress"):
+    """The progress of the year."""
+
+    done: int
+    of: int
+    event_time_ms: int
+
+
+class VersionChanged(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="swapped"):
+    """Another version is in service from now on."""
+
+    version: str
+    event_time_ms: int
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="done"):
+    """The last message: everything is written."""
+
+    written: ServerCounts
+
+
+ServerMessage: TypeAlias = Ready | Progress | VersionChanged | Done

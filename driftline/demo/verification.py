@@ -12,13 +12,16 @@ import pandas as pd
 from driftline.demo import flights
 from driftline.demo.model import probabilities
 from driftline.demo.monthly_errors import Flight
-from driftline.demo.reconciliation import EventTopicCounts, PartitionCounts
-from driftline.demo.retrain_events import unfinished_jobs, unique_events
+from driftline.demo.reconciliation import (
+    EventTopicCounts,
+    PartitionCounts,
+    unfinished_jobs,
+    unique_events,
+)
 from driftline.demo.scenario import MODEL, VERSION
 from driftline.demo.schedule import scheduled_scores
 from driftline.monitor_state.partition_state import read_partition
-from driftline.topics.topic_decoder import TopicDecoder
-from driftline.topics.topic_reader import TopicReader
+from driftline.topics.topic_reader import TopicDecoder, TopicReader
 from stream_monitor.contracts import ALERT_CE_TYPE, DEAD_LETTER_CE_TYPE, DeadLetter, DriftAlert
 from trainer.contracts import RetrainEvent
 from trainer.registry.registry import Registry
@@ -87,12 +90,13 @@ def read_retrains(client: Mapping[str, Any], topic: str) -> list[RetrainEvent]:
         StalledError: a job made no progress for `JOB_S`.
     """
     found: list[RetrainEvent] = []
-    event_of = TopicDecoder(topic, RetrainEvent).of
+    events = TopicDecoder(topic, RetrainEvent)
     with TopicReader(client, topic) as reader:
-        for record in reader.read_until(
+        records = reader.read_until(
             lambda: not unfinished_jobs(found), idle_timeout_s=JOB_S, settle_s=1.0
-        ):
-            found.extend(event for event in [event_of(record)] if event is not None)
+        )
+        for record in records:
+            found.extend(events.values([record]))
     if open_jobs := unfinished_jobs(found):
         raise StalledError(f"no progress for {JOB_S:.0f} s (jobs {', '.join(sorted(open_jobs))})")
     return unique_events(found)
@@ -147,11 +151,11 @@ def read_published(
 
 def _read(client: Mapping[str, Any], topic: str, of: type[Any], n: int) -> list[Any]:
     found: list[Any] = []
-    value_of = TopicDecoder(topic, of, kind=_CE_TYPE.get(of)).of
+    decoder = TopicDecoder(topic, of, kind=_CE_TYPE.get(of))
     with TopicReader(client, topic) as reader:
         records = reader.read_until(
             lambda: len(found) >= n, idle_timeout_s=IDLE_TIMEOUT_S, settle_s=1.0
         )
         for record in records:
-            found.extend(value for value in [value_of(record)] if value is not None)
+            found.extend(decoder.values([record]))
     return found

@@ -10,6 +10,8 @@ from driftline.doctor.health_checks import (
     MAX_CLOCK_DIFFERENCE_MS,
     HealthCheckResult,
     format_duration,
+    ok,
+    warning,
 )
 from stream_monitor.episodes.formatting import format_count
 
@@ -46,15 +48,14 @@ def check_clocks(events: Iterable[TimestampedEvent], now_ms: int) -> list[Health
     ]
     if newest_ms - now_ms > MAX_CLOCK_DIFFERENCE_MS:
         found.append(
-            HealthCheckResult(
-                check="clock of the broker",
-                level="warning",
-                found=f"the newest record's append time is {format_duration(newest_ms - now_ms)} "
+            warning(
+                "clock of the broker",
+                f"the newest record's append time is {format_duration(newest_ms - now_ms)} "
                 "ahead of this machine's clock",
-                fix="set both clocks (NTP): silence and idle windows depend on the broker's",
+                "set both clocks (NTP): silence and idle windows depend on the broker's",
             )
         )
-    return found or [HealthCheckResult(check="clocks", level="ok", found=_summary(behind))]
+    return found or [ok("clocks", _summary(behind))]
 
 
 def _of_producer(source: str, lags: Sequence[int]) -> HealthCheckResult | None:
@@ -63,17 +64,14 @@ def _of_producer(source: str, lags: Sequence[int]) -> HealthCheckResult | None:
         return None
     behind = lag > 0
     order = "before" if behind else "after"
-    return HealthCheckResult(
-        check=f"clock of {source or 'a producer without ce_source'}",
-        level="warning",
-        found=f"event times of {source or 'a producer without ce_source'} are "
+    return warning(
+        f"clock of {source or 'a producer without ce_source'}",
+        f"event times of {source or 'a producer without ce_source'} are "
         f"{format_duration(abs(lag))} {order} the append times (median of {len(lags)})",
-        fix=(
-            "set its clock (NTP), unless it sends events late on purpose: events after the end of "
-            "their window are counted as late, and labels may not join"
-            if behind
-            else "set its clock (NTP): events more than 5 min ahead of the broker are rejected"
-        ),
+        "set its clock (NTP), unless it sends events late on purpose: events after the end of "
+        "their window are counted as late, and labels may not join"
+        if behind
+        else "set its clock (NTP): events more than 5 min ahead of the broker are rejected",
     )
 
 

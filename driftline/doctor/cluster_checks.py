@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from driftline.doctor.health_checks import HealthCheckResult, format_duration
+from driftline.doctor.health_checks import HealthCheckResult, format_duration, ok, problem, warning
 from stream_monitor.episodes.formatting import format_count
 
 _RETENTION: Final = "retention.ms"
@@ -25,11 +25,10 @@ def kafka_failed(why: str, *, denied: bool) -> HealthCheckResult:
     """Return the result if Kafka denied or failed a request after it had answered others."""
     from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415 - light imports
 
-    return HealthCheckResult(
-        check="kafka",
-        level="problem",
-        found=f"{why}; the remaining checks were skipped",
-        fix=PERMISSIONS_FIX
+    return problem(
+        "kafka",
+        f"{why}; the remaining checks were skipped",
+        PERMISSIONS_FIX
         if denied
         else "start the brokers that are down, or see in their logs why they do not answer",
     )
@@ -37,18 +36,15 @@ def kafka_failed(why: str, *, denied: bool) -> HealthCheckResult:
 
 def topic_deleted(why: str) -> HealthCheckResult:
     """Return the result if a topic was deleted during the checks."""
-    return HealthCheckResult(
-        check="kafka", level="problem", found=why, fix="driftline topics create"
-    )
+    return problem("kafka", why, "driftline topics create")
 
 
 def broker_unreachable(address: str) -> HealthCheckResult:
     """Return the result for a broker that this machine cannot reach."""
-    return HealthCheckResult(
-        check="kafka",
-        level="problem",
-        found=f"broker {address} does not answer: its partitions are neither written nor watched",
-        fix="start it, or set its advertised.listeners to an address that this machine reaches",
+    return problem(
+        "kafka",
+        f"broker {address} does not answer: its partitions are neither written nor watched",
+        "start it, or set its advertised.listeners to an address that this machine reaches",
     )
 
 
@@ -56,9 +52,7 @@ def topic_hidden(topic: str, why: str) -> HealthCheckResult:
     """Return the result for a topic that this client has no permission to describe."""
     from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415 - light imports
 
-    return HealthCheckResult(
-        check=f"topic {topic}", level="problem", found=why, fix=PERMISSIONS_FIX
-    )
+    return problem(f"topic {topic}", why, PERMISSIONS_FIX)
 
 
 class Copies(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,9 +84,7 @@ def check_topic(
     """
     check = f"topic {wanted.name}"
     if partitions is None:
-        return HealthCheckResult(
-            check=check, level="problem", found="missing", fix="driftline topics create"
-        )
+        return problem(check, "missing", "driftline topics create")
     out_of_sync = None if copies is None else _check_in_sync(check, copies)
     if out_of_sync is not None:
         return out_of_sync
@@ -107,25 +99,21 @@ def check_topic(
     if wrong:
         text = ", ".join(f"{name} is {is_}, not {want}" for name, (want, is_) in wrong.items())
         changes = ",".join(f"{name}={want}" for name, (want, _) in wrong.items())
-        return HealthCheckResult(
-            check=check,
-            level="warning",
-            found=text,
-            fix=f"kafka-configs --alter --topic {wanted.name} --add-config {changes}",
+        return warning(
+            check, text, f"kafka-configs --alter --topic {wanted.name} --add-config {changes}"
         )
     replicas = 1 if copies is None else copies.replicas
     unsafe = _check_replication(check, wanted.name, config, replicas=replicas, brokers=brokers)
     if unsafe is not None:
         return unsafe
     if partitions < wanted.partitions:
-        return HealthCheckResult(
-            check=check,
-            level="warning",
-            found=f"{partitions} partitions, fewer than the {wanted.partitions} of the registry",
-            fix="no action is needed if this is intended; `driftline topics grow --partitions N` "
+        return warning(
+            check,
+            f"{partitions} partitions, fewer than the {wanted.partitions} of the registry",
+            "no action is needed if this is intended; `driftline topics grow --partitions N` "
             "adds partitions and copies the references of the models that move",
         )
-    return HealthCheckResult(check=check, level="ok", found=format_count(partitions, "partition"))
+    return ok(check, format_count(partitions, "partition"))
 
 
 def check_label_horizon(
@@ -135,12 +123,11 @@ def check_label_horizon(
     retention = (config or {}).get(_RETENTION)
     if retention is None or _keeps_longer(retention, str(horizon_ms)):
         return None
-    return HealthCheckResult(
-        check="label horizon",
-        level="warning",
-        found=f"{topic} keeps events for {format_duration(int(retention))}, but labels may arrive "
+    return warning(
+        "label horizon",
+        f"{topic} keeps events for {format_duration(int(retention))}, but labels may arrive "
         f"{format_duration(horizon_ms)} after them: the trainer cannot read such events",
-        fix=f"kafka-configs --alter --topic {topic} --add-config {_RETENTION}={horizon_ms}, or "
+        f"kafka-configs --alter --topic {topic} --add-config {_RETENTION}={horizon_ms}, or "
         "lower [labels] horizon_ms",
     )
 
@@ -159,9 +146,9 @@ def _check_in_sync(check: str, copies: Copies) -> HealthCheckResult | None:
     if copies.leaderless:
         which = ", ".join(map(str, copies.leaderless))
         found = f"no broker serves partition {which}: nothing is written or watched there"
-        return HealthCheckResult(check=check, level="problem", found=found, fix=fix)
+        return problem(check, found, fix)
     found = f"{len(copies.lacking)} partitions have a replica that is not in sync, on {named}"
-    return HealthCheckResult(check=check, level="warning", found=found, fix=fix)
+    return warning(check, found, fix)
 
 
 def _check_replication(
@@ -169,11 +156,10 @@ def _check_replication(
 ) -> HealthCheckResult | None:
     """Check the number of replicas and ``min.insync.replicas``; ``None``: nothing is unsafe."""
     if replicas == 1 and brokers > 1:
-        return HealthCheckResult(
-            check=check,
-            level="warning",
-            found=f"1 replica on a cluster of {brokers} brokers: records are lost with a broker",
-            fix="add replicas with kafka-reassign-partitions; new topics get three with "
+        return warning(
+            check,
+            f"1 replica on a cluster of {brokers} brokers: records are lost with a broker",
+            "add replicas with kafka-reassign-partitions; new topics get three with "
             "`driftline topics create --replication-factor 3`",
         )
     least = int((config or {}).get("min.insync.replicas", "0"))
@@ -183,9 +169,8 @@ def _check_replication(
         wrong, better = "Kafka rejects writes while one broker is down", replicas - 1
     else:
         return None
-    return HealthCheckResult(
-        check=check,
-        level="warning",
-        found=f"{replicas} replicas and min.insync.replicas={least}: {wrong}",
-        fix=f"kafka-configs --alter --topic {topic} --add-config min.insync.replicas={better}",
+    return warning(
+        check,
+        f"{replicas} replicas and min.insync.replicas={least}: {wrong}",
+        f"kafka-configs --alter --topic {topic} --add-config min.insync.replicas={better}",
     )

@@ -43,6 +43,21 @@ class HealthCheckResult(msgspec.Struct, frozen=True, kw_only=True):
     fix: str = ""
 
 
+def ok(check: str, found: str) -> HealthCheckResult:
+    """Return the result of a check that found nothing wrong."""
+    return HealthCheckResult(check=check, level="ok", found=found)
+
+
+def warning(check: str, found: str, fix: str) -> HealthCheckResult:
+    """Return the result of a check that found something that may go wrong."""
+    return HealthCheckResult(check=check, level="warning", found=found, fix=fix)
+
+
+def problem(check: str, found: str, fix: str) -> HealthCheckResult:
+    """Return the result of a check that found something that is wrong."""
+    return HealthCheckResult(check=check, level="problem", found=found, fix=fix)
+
+
 OPEN_TRANSACTION_MS: Final = 60_000
 """A transaction that is open for longer was abandoned by its producer."""
 
@@ -55,7 +70,7 @@ def mlflow_failed(why: str) -> HealthCheckResult:
     )
     if "pip install" in why:
         fix = "install it where the trainer runs, or remove [trainer.registry] mlflow_uri"
-    return HealthCheckResult(check="mlflow", level="problem", found=why, fix=fix)
+    return problem("mlflow", why, fix)
 
 
 def check_redis(
@@ -66,44 +81,36 @@ def check_redis(
     ``policy`` and ``append_only`` are ``None`` where ``CONFIG`` is forbidden; ``used`` and
     ``limit`` are bytes.
     """
-    findings = [HealthCheckResult(check="redis", level="ok", found=f"answers, version {version}")]
+    findings = [ok("redis", f"answers, version {version}")]
     if policy is None:
         findings.append(
-            HealthCheckResult(
-                check="redis eviction",
-                level="warning",
-                found="cannot read maxmemory-policy",
-                fix="allow CONFIG GET, or make sure that maxmemory-policy is noeviction",
+            warning(
+                "redis eviction",
+                "cannot read maxmemory-policy",
+                "allow CONFIG GET, or make sure that maxmemory-policy is noeviction",
             )
         )
     elif policy != "noeviction":
         findings.append(
-            HealthCheckResult(
-                check="redis eviction",
-                level="problem",
-                found=f"maxmemory-policy is {policy}: Redis may delete state",
-                fix="run CONFIG SET maxmemory-policy noeviction, and set it in redis.conf",
+            problem(
+                "redis eviction",
+                f"maxmemory-policy is {policy}: Redis may delete state",
+                "run CONFIG SET maxmemory-policy noeviction, and set it in redis.conf",
             )
         )
     else:
-        findings.append(HealthCheckResult(check="redis eviction", level="ok", found=policy))
+        findings.append(ok("redis eviction", policy))
     if append_only is False:
         findings.append(
-            HealthCheckResult(
-                check="redis persistence",
-                level="warning",
-                found="appendonly is off: after a crash the state is rebuilt from the event topic",
-                fix="run CONFIG SET appendonly yes, and set it in redis.conf",
+            warning(
+                "redis persistence",
+                "appendonly is off: after a crash the state is rebuilt from the event topic",
+                "run CONFIG SET appendonly yes, and set it in redis.conf",
             )
         )
     if limit and used > 0.8 * limit:
         findings.append(
-            HealthCheckResult(
-                check="redis memory",
-                level="warning",
-                found=f"{used / limit:.0%} of maxmemory is used",
-                fix="raise maxmemory",
-            )
+            warning("redis memory", f"{used / limit:.0%} of maxmemory is used", "raise maxmemory")
         )
     return findings
 
@@ -213,34 +220,26 @@ def check_workers(
     """Check whether each worker of the last minute still writes, and owns a partition."""
     check = "workers"
     if not heartbeats:
-        return HealthCheckResult(
-            check=check,
-            level="warning",
-            found="none is running: nothing is watched",
-            fix="start one: driftline monitor",
-        )
+        return warning(check, "none is running: nothing is watched", "start one: driftline monitor")
     if late := [each for each in heartbeats if now_ms - each.time_ms > LATE_MS]:
         last_seen = ", ".join(
             f"{each.host} (pid {each.pid}) {format_duration(now_ms - each.time_ms)} ago"
             for each in late
         )
-        return HealthCheckResult(
-            check=check,
-            level="warning",
-            found=f"{len(late)} of {len(heartbeats)} may hang, last seen: {last_seen}",
-            fix="check whether these processes are stopped, frozen or cut off from Redis, or end "
+        return warning(
+            check,
+            f"{len(late)} of {len(heartbeats)} may hang, last seen: {last_seen}",
+            "check whether these processes are stopped, frozen or cut off from Redis, or end "
             "them; another worker takes their partitions",
         )
     idle = [each for each in heartbeats if not each.partitions]
     if not idle:
-        return HealthCheckResult(check=check, level="ok", found=f"{len(heartbeats)} running")
+        return ok(check, f"{len(heartbeats)} running")
     named = ", ".join(f"{each.host} (pid {each.pid})" for each in idle)
-    return HealthCheckResult(
-        check=check,
-        level="warning",
-        found=f"{len(idle)} of {len(heartbeats)} own none of the {n_partitions} partitions: "
-        f"{named}",
-        fix="keep them as standbys, stop them, or add partitions with `driftline topics grow`; a "
+    return warning(
+        check,
+        f"{len(idle)} of {len(heartbeats)} own none of the {n_partitions} partitions: {named}",
+        "keep them as standbys, stop them, or add partitions with `driftline topics grow`; a "
         "worker that has just started takes its share within 15 s",
     )
 
@@ -255,12 +254,11 @@ def check_transaction(
     """
     if not n_blocked or open_ms < OPEN_TRANSACTION_MS:
         return None
-    return HealthCheckResult(
-        check=f"partition {partition}",
-        level="problem",
-        found=f"a transaction open since offset {stable}, for {open_ms // 1000} s, blocks "
+    return problem(
+        f"partition {partition}",
+        f"a transaction open since offset {stable}, for {open_ms // 1000} s, blocks "
         f"{n_blocked} records: they are not watched",
-        fix=fix,
+        fix,
     )
 
 
@@ -269,27 +267,22 @@ def check_trainer(seen: TrainerStatus | None) -> HealthCheckResult:
     check = "trainer"
     start = "start it: driftline train --model MODEL --factory module:function"
     if seen is None:
-        return HealthCheckResult(
-            check=check, level="ok", found="no trainer has run: no alert leads to a retrain"
-        )
+        return ok(check, "no trainer has run: no alert leads to a retrain")
     if seen.since_last_write_ms > TRAINER_SILENT_MS:
-        return HealthCheckResult(
-            check=check,
-            level="problem",
-            found=f"last seen {format_duration(seen.since_last_write_ms)} ago, {seen.lag} alerts "
+        return problem(
+            check,
+            f"last seen {format_duration(seen.since_last_write_ms)} ago, {seen.lag} alerts "
             "behind: no alert leads to a retrain",
-            fix=start,
+            start,
         )
     if seen.since_last_write_ms < -MAX_CLOCK_DIFFERENCE_MS:
-        return HealthCheckResult(
-            check=check,
-            level="warning",
-            found=f"its clock is {format_duration(-seen.since_last_write_ms)} ahead of this "
-            "machine's",
-            fix="set both clocks (NTP): manifests and retrain events use the trainer's clock",
+        return warning(
+            check,
+            f"its clock is {format_duration(-seen.since_last_write_ms)} ahead of this machine's",
+            "set both clocks (NTP): manifests and retrain events use the trainer's clock",
         )
     jobs = f", {seen.jobs} unfinished jobs" if seen.jobs else ""
-    return HealthCheckResult(check=check, level="ok", found=f"runs, {seen.lag} alerts behind{jobs}")
+    return ok(check, f"runs, {seen.lag} alerts behind{jobs}")
 
 
 _SEND_REFERENCE: Final = (
@@ -314,7 +307,7 @@ def check_coverage(models: Sequence[ModelCoverage]) -> list[HealthCheckResult]:
         missed = [row for row in one.rows if row.reason != "watched" and row.last_hour]
         if not missed:
             text = f"all of {one.events:,} events in the last hour were watched"
-            found.append(HealthCheckResult(check=check, level="ok", found=text))
+            found.append(ok(check, text))
             continue
         lasting = sum(
             row.last_hour for row in missed if row.unit == "event" and row.reason != "warming_up"
@@ -363,11 +356,10 @@ def check_episodes(alerts: Iterable[DriftAlert]) -> list[HealthCheckResult]:
     ]
     if len(shown) > MAX_EPISODES:
         found.append(
-            HealthCheckResult(
-                check="open episodes",
-                level="warning",
-                found=f"{len(shown) - MAX_EPISODES} more episodes of broken or missing data",
-                fix="driftline alerts list",
+            warning(
+                "open episodes",
+                f"{len(shown) - MAX_EPISODES} more episodes of broken or missing data",
+                "driftline alerts list",
             )
         )
     return found
@@ -386,11 +378,10 @@ def check_names(groups: Sequence[str]) -> list[HealthCheckResult]:
     if not groups:
         return []
     return [
-        HealthCheckResult(
-            check="names",
-            level="warning",
-            found=f"different names that look the same: {'; '.join(groups)}",
-            fix="use one of them in all producers; names are not normalised, so each is watched "
+        warning(
+            "names",
+            f"different names that look the same: {'; '.join(groups)}",
+            "use one of them in all producers; names are not normalised, so each is watched "
             "separately",
         )
     ]
@@ -399,7 +390,7 @@ def check_names(groups: Sequence[str]) -> list[HealthCheckResult]:
 def check_dead_letters(groups: Sequence[DeadLetterGroup]) -> HealthCheckResult:
     """Check for rejected records; ``groups`` are sorted by size, the largest first."""
     if not groups:
-        return HealthCheckResult(check="dead letters", level="ok", found="none")
+        return ok("dead letters", "none")
     count = sum(group.n for group in groups)
     common = "; ".join(
         f"{group.n:,} of {group.model} ({group.reason}) from "
@@ -409,12 +400,11 @@ def check_dead_letters(groups: Sequence[DeadLetterGroup]) -> HealthCheckResult:
     more = f"; and {len(groups) - 3} more kinds" if len(groups) > 3 else ""
     example = groups[0].example
     were = "record was" if count == 1 else "records were"
-    return HealthCheckResult(
-        check="dead letters",
-        level="warning",
-        found=f"{count:,} {were} rejected: {common}{more}; for example {example.dead_letter_id}: "
+    return warning(
+        "dead letters",
+        f"{count:,} {were} rejected: {common}{more}; for example {example.dead_letter_id}: "
         f"{example.detail}",
-        fix="correct their producer; `driftline dead-letters show` shows the records, and "
+        "correct their producer; `driftline dead-letters show` shows the records, and "
         "`driftline dead-letters requeue` writes them again",
     )
 
@@ -422,21 +412,14 @@ def check_dead_letters(groups: Sequence[DeadLetterGroup]) -> HealthCheckResult:
 def check_routing(sampled: int, misplaced: Sequence[str]) -> HealthCheckResult:
     """Check whether records are in the partition of their key; ``misplaced`` are positions."""
     if not sampled:
-        return HealthCheckResult(
-            check="routing", level="ok", found="no record with a key in the sample"
-        )
+        return ok("routing", "no record with a key in the sample")
     if not misplaced:
-        return HealthCheckResult(
-            check="routing",
-            level="ok",
-            found=f"{sampled} sampled records are in the partition of their key",
-        )
-    return HealthCheckResult(
-        check="routing",
-        level="problem",
-        found=f"{len(misplaced)} of {sampled} sampled records are in a wrong partition, "
+        return ok("routing", f"{sampled} sampled records are in the partition of their key")
+    return problem(
+        "routing",
+        f"{len(misplaced)} of {sampled} sampled records are in a wrong partition, "
         f"for example {misplaced[0]}",
-        fix="write with InferenceLogger, or set librdkafka's partitioner=murmur2_random: "
+        "write with InferenceLogger, or set librdkafka's partitioner=murmur2_random: "
         "each partition watches only the events of a model that it holds",
     )
 

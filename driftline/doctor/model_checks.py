@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from driftline.doctor.health_checks import HealthCheckResult, format_duration
+from driftline.doctor.health_checks import HealthCheckResult, format_duration, warning
 from producer.synthetic import is_synthetic
 
 if TYPE_CHECKING:
@@ -50,12 +50,11 @@ def check_served_versions(monitors: Iterable[PartitionMonitor]) -> list[HealthCh
         if silent_ms < SWITCH_MS:
             continue
         found.append(
-            HealthCheckResult(
-                check=f"version of {name}",
-                level="warning",
-                found=f"version {champion} was announced last, but has had no event for "
+            warning(
+                f"version of {name}",
+                f"version {champion} was announced last, but has had no event for "
                 f"{format_duration(silent_ms)}, while version {newest} has",
-                fix="restart model servers that do not use ChampionModel with version "
+                "restart model servers that do not use ChampionModel with version "
                 f"{champion}, or put the other one into service: `driftline models promote "
                 f"{shlex.quote(name)} {shlex.quote(newest)}`",
             )
@@ -104,11 +103,10 @@ def check_label_joins(
             text = f"{n:,} labels have the id of no prediction; {joined:,} labels have one"
         if n >= MIN_LABELS and n > MAX_WAITING_RATIO * (total - n):
             found.append(
-                HealthCheckResult(
-                    check=f"labels without predictions of {name}",
-                    level="warning",
-                    found=text,
-                    fix="write each label with the id that InferenceLogger.log returned for its "
+                warning(
+                    f"labels without predictions of {name}",
+                    text,
+                    "write each label with the id that InferenceLogger.log returned for its "
                     "prediction, and with the same model name",
                 )
             )
@@ -128,12 +126,11 @@ def check_retrains(events: Iterable[RetrainEvent], now_ms: int) -> list[HealthCh
         if event.step in ("failed", "succeeded"):
             latest[event.model] = event
     return [
-        HealthCheckResult(
-            check=f"retrain of {model}",
-            level="warning",
-            found=f"the latest fit failed {format_duration(max(0, now_ms - event.time_ms))} ago: "
+        warning(
+            f"retrain of {model}",
+            f"the latest fit failed {format_duration(max(0, now_ms - event.time_ms))} ago: "
             f"{event.reason}",
-            fix=f"correct the factory or its data, then: `driftline retrain {shlex.quote(model)}`",
+            f"correct the factory or its data, then: `driftline retrain {shlex.quote(model)}`",
         )
         for model, event in sorted(latest.items())
         if event.step == "failed"

@@ -11,6 +11,9 @@ from driftline.doctor.health_checks import (
     MAX_CLOCK_DIFFERENCE_MS,
     HealthCheckResult,
     format_duration,
+    ok,
+    problem,
+    warning,
 )
 
 if TYPE_CHECKING:
@@ -52,11 +55,10 @@ def check_notifier(
     targets = [_failing(each, now_ms) for each in seen.failing]
     if hidden := seen.n_failing - len(seen.failing):
         targets.append(
-            HealthCheckResult(
-                check="notifier targets",
-                level="problem",
-                found=f"{hidden} more targets accept no messages",
-                fix="/healthz of the notifier names all of them, with the reasons",
+            problem(
+                "notifier targets",
+                f"{hidden} more targets accept no messages",
+                "/healthz of the notifier names all of them, with the reasons",
             )
         )
     return [_running(seen, configured), *targets]
@@ -66,19 +68,18 @@ def notifier_denied(why: str) -> HealthCheckResult:
     """Return the result if this client may not read the notifier's heartbeat."""
     from producer.permission import PERMISSIONS_FIX  # noqa: PLC0415 - light imports
 
-    return HealthCheckResult(check=_CHECK, level="warning", found=why, fix=PERMISSIONS_FIX)
+    return warning(_CHECK, why, PERMISSIONS_FIX)
 
 
 def _absent(configured: Sequence[str]) -> HealthCheckResult:
     if not configured:
         found = "none has run, and no target is set: no message is sent about incidents"
-        return HealthCheckResult(check=_CHECK, level="ok", found=found)
-    return HealthCheckResult(
-        check=_CHECK,
-        level="problem",
-        found=f"[notify.targets] has {', '.join(configured)}, but no notifier has run: no message "
+        return ok(_CHECK, found)
+    return problem(
+        _CHECK,
+        f"[notify.targets] has {', '.join(configured)}, but no notifier has run: no message "
         "is sent about incidents",
-        fix=_START,
+        _START,
     )
 
 
@@ -93,11 +94,10 @@ def _running(seen: NotifierStatus, configured: Sequence[str]) -> HealthCheckResu
             fix=f"{_START}; if it runs, /readyz of the notifier has the reason",
         )
     if silent_ms < -MAX_CLOCK_DIFFERENCE_MS:
-        return HealthCheckResult(
-            check=_CHECK,
-            level="warning",
-            found=f"its clock is {format_duration(-silent_ms)} ahead of this machine's",
-            fix="set both clocks (NTP): quiet hours and digests use the notifier's clock",
+        return warning(
+            _CHECK,
+            f"its clock is {format_duration(-silent_ms)} ahead of this machine's",
+            "set both clocks (NTP): quiet hours and digests use the notifier's clock",
         )
     last = (
         "no message sent yet"
@@ -105,9 +105,7 @@ def _running(seen: NotifierStatus, configured: Sequence[str]) -> HealthCheckResu
         else f"last message {format_duration(max(0, seen.since_last_message_ms))} ago"
     )
     targets = f"{seen.n_targets} target{'' if seen.n_targets == 1 else 's'}"
-    return HealthCheckResult(
-        check=_CHECK, level="ok", found=f"runs, {seen.lag} alerts behind, {targets}, {last}"
-    )
+    return ok(_CHECK, f"runs, {seen.lag} alerts behind, {targets}, {last}")
 
 
 def _failing(one: FailingTarget, now_ms: int) -> HealthCheckResult:

@@ -10,14 +10,11 @@ from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
-from driftline.drill.measurement import DrillMeasurement
+from driftline.drill.measurement import DrillMeasurement, SyntheticEventCopier
 from driftline.drill.messages import FinalState
-from driftline.drill.plan import SyntheticEventCopier
-from driftline.monitor_state.partition_state import read_partition
-from driftline.monitor_state.redis_reader import RedisReader
+from driftline.monitor_state.partition_state import RedisReader, read_partition
 from driftline.monitor_state.served_profile import known_models
-from driftline.topics.topic_decoder import TopicDecoder
-from driftline.topics.topic_reader import END, Record, TopicReader, tail
+from driftline.topics.topic_reader import END, Record, TopicDecoder, TopicReader, tail
 from producer.arrow_batch import BATCH_CE_TYPE
 from producer.codec import RejectedRecord
 from producer.events import CE_TYPE_OF, Command, InferenceEvent, ModelUpdate

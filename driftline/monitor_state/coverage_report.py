@@ -11,8 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from driftline.monitor_state.partition_state import read_partition
-from driftline.monitor_state.redis_reader import RedisReader
+from driftline.monitor_state.partition_state import RedisReader, read_partition
 from producer.names import unescape
 from producer.synthetic import is_synthetic
 from stream_monitor.contracts import COVERAGE_UNITS

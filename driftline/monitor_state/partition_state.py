@@ -1,16 +1,33 @@
-"""Read the position, counters and owner of a partition from Redis."""
+"""Read a partition from Redis without owning it: position, counters, owner, and its monitor."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from driftline.monitor_state.redis_reader import RedisReader
 from stream_monitor.core.counters import Counters
 from stream_monitor.state.codec import decode_state
-from stream_monitor.state.partition_state import KIND, STATE
-from stream_monitor.state.redis_store import partition_key
+from stream_monitor.state.partition_state import KIND, STATE, PartitionStateFactory
+from stream_monitor.state.redis_store import SCAN_COUNT, partition_key
 from stream_monitor.state.store import STOPPED
 from stream_monitor.worker_heartbeat import WorkerHeartbeat, alive, decode_heartbeats, workers_key
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from stream_monitor.core.partition import PartitionMonitor
+    from stream_monitor.settings import Settings
+
+
+class RedisReader(Protocol):
+    """Reading commands of `redis.Redis`, typed without its union of results and awaitables."""
+
+    def hmget(self, name: str, keys: list[str]) -> Any: ...  # noqa: D102 - Redis documents it
+    def hkeys(self, name: str) -> Any: ...  # noqa: D102
+    def hgetall(self, name: str) -> Any: ...  # noqa: D102
+    def hscan_iter(self, name: str, match: str, count: int = ...) -> Any: ...  # noqa: D102
+    def scan_iter(self, match: str, count: int) -> Any: ...  # noqa: D102
+
 
 _COUNTERS: Final = f"{STATE}counters"
 
@@ -76,3 +93,22 @@ def read_workers(redis: RedisReader, topic: str, now_ms: int) -> list[WorkerHear
         for name, value in redis.hgetall(workers_key(topic)).items()
     }
     return alive(decode_heartbeats(stored), now_ms)
+
+
+def read_monitors(
+    redis: Redis, settings: Settings, partitions: Iterable[int]
+) -> list[PartitionMonitor]:
+    """The state of each of the ``partitions`` that has one.
+
+    Raises:
+        CorruptState: the stored state cannot be decoded.
+    """
+    states = PartitionStateFactory(settings.monitor_spec(), settings.topics.prefix)
+    topic = settings.topics.events
+    found: list[PartitionMonitor] = []
+    for partition in partitions:
+        key = partition_key(topic, partition)
+        stored = redis.hscan_iter(key, match=f"{STATE}*", count=SCAN_COUNT)
+        if fields := {name.decode(): value for name, value in stored}:
+            found.append(states.restore(topic, partition, fields).monitor)
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from driftline.doctor.health_checks import HealthCheckResult
+from driftline.doctor.health_checks import HealthCheckResult, ok
 from producer.events import Topology
 from producer.names import version_key
 from producer.synthetic import is_synthetic
@@ -163,9 +163,7 @@ def fix_of(problem: PlacementProblem) -> str:
 def check_placement(problems: Sequence[PlacementProblem]) -> HealthCheckResult:
     """Check whether each model is watched in the partitions of its events."""
     if not problems:
-        return HealthCheckResult(
-            check="placement", level="ok", found="models are watched in their partitions"
-        )
+        return ok("placement", "models are watched in their partitions")
     shown = "; ".join(map(sentence_of, problems[:MAX_SHOWN]))
     more = len(problems) - MAX_SHOWN
     return HealthCheckResult(

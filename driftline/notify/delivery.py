@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 import apprise
 import requests
 
-from driftline.notify.messages import Text, text_of
-from driftline.notify.payloads import pagerduty_event_of, webhook_of
+from driftline.notify.messages import Text, pagerduty_event_of, text_of, webhook_of
 from driftline.notify.plan import Action
 from driftline.notify.settings import TargetSettings
 from driftline.notify.subjects import Subject

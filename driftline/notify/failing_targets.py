@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from driftline.notify.backoff import TargetState
+from driftline.notify.plan import TargetState
 from driftline.notify.subjects import Subject
 from stream_monitor.episodes.formatting import format_time
 

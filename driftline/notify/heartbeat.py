@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from driftline.notify.backoff import TargetState
+from driftline.notify.plan import TargetState
 from stream_monitor.commit_metadata import MAX_METADATA_BYTES, LastHeartbeat, latest_heartbeat
 
 _MAX_CHARS: Final = 300

@@ -16,8 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from driftline.notify.alert_history import StoredRecord
-from driftline.notify.backoff import TargetState
-from driftline.notify.plan import Sent
+from driftline.notify.plan import Sent, TargetState
 
 DATABASE_FILE: Final = "notify.sqlite"
 SCHEMA_VERSION: Final = 1

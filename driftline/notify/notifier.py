@@ -21,7 +21,6 @@ import structlog
 
 from driftline.notify.alert_feed import AlertFeed, FeedProblem
 from driftline.notify.alert_history import AlertHistory, Unreadable, stored_record_of
-from driftline.notify.backoff import TargetState
 from driftline.notify.delivery import Message, sender_of
 from driftline.notify.failing_targets import concerns, subjects_of_targets
 from driftline.notify.heartbeat import (
@@ -34,7 +33,7 @@ from driftline.notify.heartbeat import (
 from driftline.notify.messages import digest_text
 from driftline.notify.metrics import STALL_S, NotifyMetrics
 from driftline.notify.notice_store import FirstSeen, NoticeStore
-from driftline.notify.plan import Pace, Sent, closes_silently, due_action
+from driftline.notify.plan import Pace, Sent, TargetState, closes_silently, due_action
 from driftline.notify.routing import Route, targets_of
 from driftline.notify.settings import Settings
 from driftline.notify.standby import RoleDecision

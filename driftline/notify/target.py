@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from concurrent.futures import Executor, Future
 from typing import Final, NamedTuple
 
-from driftline.notify.backoff import TargetState
 from driftline.notify.delivery import DeliveryFailed, Message, Sender
 from driftline.notify.messages import Text
+from driftline.notify.plan import TargetState
 from driftline.notify.schedule import Schedule
 
 _BUG: Final = "report it; no more is logged, because errors may contain secrets"

@@ -149,7 +149,7 @@ def model(name: str, *, since: timedelta = _WEEK, config: str | Path | None = No
     import time  # noqa: PLC0415 - light imports
 
     from driftline.report.document import render  # noqa: PLC0415
-    from driftline.report.live_model import live_document  # noqa: PLC0415
+    from driftline.report.model_document import live_document  # noqa: PLC0415
     from stream_monitor.settings import Settings  # noqa: PLC0415
 
     settings = Settings.load(None if config is None else Path(config))

@@ -12,9 +12,10 @@ from driftline.dashboard.feature_view import FeatureView
 from driftline.dashboard.incident_view import CAUSE_LABELS, alerts_by_episode, last_drift
 from driftline.dashboard.model_view import HIGH_EFFECT, MEDIUM_EFFECT, ModelView, model_view
 from driftline.dashboard.observation import Observation
-from driftline.dashboard.observer import ModelDetail
+from driftline.dashboard.observer import ModelDetail, Observer
 from driftline.dashboard.page_templates import shown_time
 from driftline.dashboard.pictures import histogram
+from driftline.dashboard.read_model import ReadModel
 from driftline.dashboard.retrain_view import RetrainJob
 from driftline.monitor_state.coverage_report import reasons_of
 from driftline.report.document import Document, Facts, Finding, FindingTable, Level, Picture
@@ -31,7 +32,7 @@ from stream_monitor.episodes.formatting import (
 from stream_monitor.episodes.incidents import Incident
 
 if TYPE_CHECKING:
-    from driftline.dashboard.read_model import ReadModel
+    from stream_monitor.settings import Settings
 
 _LEVELS: Final[tuple[Level, ...]] = ("ok", "low", "medium", "high")
 _JOB_LEVELS: Final[dict[str, Level]] = {
@@ -304,3 +305,27 @@ def _not_watched(view: ModelView) -> list[tuple[str, str]]:
     skipped = {} if view.profile is None else view.profile.skipped
     warming = [(f"version {one}", "warming up: it has no reference yet") for one in view.warming_up]
     return [*skipped.items(), *warming]
+
+
+class ServerAway(ConnectionError):  # noqa: N818 - names what happened
+    """Raised if a server does not answer: ``name`` is the server, ``why`` its error."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} does not answer: {why}")
+        self.name, self.why = name, why
+
+
+def live_document(settings: Settings, model: str, since_ms: int, made_ms: int) -> Document | None:
+    """The report of a model over its last ``since_ms``; ``None`` if the model is unknown.
+
+    Raises:
+        ServerAway: Kafka or Redis does not answer.
+    """
+    observer = Observer(settings)
+    try:
+        observer.observe()
+        for server in observer.current.away():
+            raise ServerAway(server.name, server.error)
+        return model_document(ReadModel(observer, settings), model, since_ms, made_ms)
+    finally:
+        observer.close()

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from driftline.dashboard.incident_view import alerts_by_episode
 from driftline.dashboard.pictures import distribution, histogram
 from driftline.dashboard.window_series import merged_feature
-from driftline.offline.replay.replay_episodes import ReplayEpisode, n_incidents
-from driftline.offline.replay.replay_result import ReplayResult
+from driftline.offline.replay.replay_episodes import ReplayEpisode, ReplayResult, n_incidents
 from driftline.offline.replay.settings_comparison import SettingsComparison, setting_differences
 from driftline.offline.replay.table_replay import replay
 from driftline.offline.tables.event_times import with_times

@@ -7,7 +7,6 @@ with ChampionModel("flights-late", bootstrap_servers=..., registry=Path(...)) as
     scores = serving.estimator.predict_proba(frame)
 """
 
-from driftline.serving.champion import ChampionModel
-from driftline.serving.served_version import NoChampion, ServedVersion
+from driftline.serving.champion import ChampionModel, NoChampion, ServedVersion
 
 __all__ = ["ChampionModel", "NoChampion", "ServedVersion"]

@@ -7,20 +7,132 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from driftline.serving.champion_pointer import AnnouncedVersions
-from driftline.serving.load_attempt import LoadAttempt, attempt_for
-from driftline.serving.served_version import NoChampion, ServedVersion
-from driftline.topics.topic_reader import TopicReader
+import msgspec
+
+from driftline.topics.topic_reader import Record, TopicReader
+from producer.names import escape
 from producer.routing import topic_names
+from trainer.contracts import ModelVersion
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from driftline.serving.pooled_estimator import PooledEstimator
-    from trainer.contracts import ModelVersion, PoolMember
+    from trainer.contracts import PoolMember
     from trainer.registry.version_registry import VersionRegistry
+
+_decoder = msgspec.json.Decoder(ModelVersion)
+
+
+class AnnouncedVersions:
+    """The champion of ``model`` and its stored versions, as of the records read so far.
+
+    Records of other models and unreadable records are skipped: a broken record must not end the
+    service of a model.
+    """
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.champion: ModelVersion | None = None
+        self._stored: dict[str, ModelVersion] = {}
+        self._key = escape(model).encode()
+
+    def read(self, records: Iterable[Record]) -> ModelVersion | None:
+        """Apply the next records; returns the champion that the last of them announces, if any."""
+        found: ModelVersion | None = None
+        for record in records:
+            key = record.key or b""
+            if key != self._key and not key.startswith(self._key + b"@"):
+                continue
+            announced = _decoded(record.value)
+            if announced is None:
+                if record.value is None and key != self._key:
+                    self._forget(key)
+            elif announced.model != self.model:
+                continue
+            elif key == self._key:
+                self.champion = found = announced
+            elif key == announced.version_key.encode():
+                self._stored[announced.version] = announced
+        return found
+
+    def shadow(self) -> ModelVersion | None:
+        """The newest stored version other than the champion; ``None`` without a champion."""
+        champion = self.champion
+        if champion is None:
+            return None
+        others = [one for one in self._stored.values() if one.version != champion.version]
+        return max(others, key=lambda one: (one.time_ms, one.version), default=None)
+
+    def _forget(self, key: bytes) -> None:
+        for version, one in list(self._stored.items()):
+            if one.version_key.encode() == key:
+                del self._stored[version]
+
+
+def _decoded(value: bytes | None) -> ModelVersion | None:
+    try:
+        return None if value is None else _decoder.decode(value)
+    except msgspec.MsgspecError:
+        return None
+
+
+LONGEST_WAIT_S: Final = 1.0
+"""More announcements delay the first by at most this time; an old topic has many of them."""
+_FIRST_RETRY_S: Final = 1.0
+_LAST_RETRY_S: Final = 30.0
+
+
+class LoadAttempt(NamedTuple):
+    """A version to load, and when; times are seconds of one monotonic clock.
+
+    It is loaded after ``earliest_s``, when no more announcements arrive, and at ``latest_s`` in any
+    case.
+    """
+
+    announced: ModelVersion
+    earliest_s: float
+    latest_s: float
+    n_failed: int = 0
+
+    def is_ready(self, now_s: float, *, no_new_announcement: bool) -> bool:
+        """Whether to load now; ``no_new_announcement``: none arrived since the last call."""
+        return now_s >= self.latest_s or (no_new_announcement and now_s >= self.earliest_s)
+
+    def after_failure(self, now_s: float) -> LoadAttempt:
+        """The next attempt: after 1 s, then after twice the time, up to 30 s.
+
+        On a shared file system an artifact may appear later than its announcement.
+        """
+        wait_s = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(self.n_failed, 10))
+        at_s = now_s + wait_s
+        return LoadAttempt(self.announced, at_s, at_s, self.n_failed + 1)
+
+
+def attempt_for(announced: ModelVersion, now_s: float, before: LoadAttempt | None) -> LoadAttempt:
+    """The attempt for a new announcement; it replaces the attempt ``before``."""
+    waited = before is not None and before.n_failed == 0
+    latest_s = before.latest_s if before is not None and waited else now_s + LONGEST_WAIT_S
+    return LoadAttempt(announced, now_s, latest_s)
+
+
+class ServedVersion(NamedTuple):
+    """A version, its estimator and the hash of its artifact; read together, they always match.
+
+    Of a pool ``estimator`` is the weighted vote of ``members``, and ``version`` names the pool.
+    """
+
+    version: str
+    estimator: Any
+    sha256: str
+    members: tuple[PoolMember, ...] = ()
+
+
+class NoChampion(LookupError):  # noqa: N818 - a public name
+    """No champion was announced, or none could be loaded, and there is no fallback."""
+
 
 _POLL_S: Final = 0.2
 _RECONNECT_S: Final = 2.0

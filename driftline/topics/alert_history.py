@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from driftline.topics import topic_reader as reading
-from driftline.topics.topic_decoder import TopicDecoder
+from driftline.topics.topic_reader import TopicDecoder
 from stream_monitor.contracts import ALERT_CE_TYPE, ENDED_PHASES, DriftAlert
 
 _IDLE_TIMEOUT_S: Final = 2.0

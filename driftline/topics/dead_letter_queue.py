@@ -12,8 +12,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from driftline.topics import topic_reader as reading
-from driftline.topics.topic_decoder import TopicDecoder
-from driftline.topics.topic_reader import Record
+from driftline.topics.topic_reader import Record, TopicDecoder
 from producer.cloudevents import event_headers
 from producer.codec import RejectedRecord, encode, is_batch
 from producer.events import CE_TYPE_OF, Command, InferenceEvent, ModelUpdate, Tick, Topology
@@ -77,10 +76,9 @@ def read_dead_letters(client: Mapping[str, Any], topic: str) -> tuple[list[DeadL
     values = TopicDecoder(topic, DeadLetter, kind=DEAD_LETTER_CE_TYPE)
     found: dict[str, DeadLetter] = {}
     with reading.TopicReader(client, topic) as reader:
-        for record in reader.read_until(lambda: False, idle_timeout_s=IDLE_TIMEOUT_S):
-            dead_letter = values.of(record)
-            if dead_letter is not None:
-                found.setdefault(dead_letter.dead_letter_id, dead_letter)
+        records = reader.read_until(lambda: False, idle_timeout_s=IDLE_TIMEOUT_S)
+        for dead_letter in values.values(records):
+            found.setdefault(dead_letter.dead_letter_id, dead_letter)
     return list(found.values()), values.notes()
 
 

@@ -13,8 +13,7 @@ from typing import Any, Final, Literal, Self, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from driftline.topics.topic_decoder import TopicDecoder
-from driftline.topics.topic_reader import MissingTopicError, as_record
+from driftline.topics.topic_reader import MissingTopicError, TopicDecoder, as_record
 from producer.kafka_client import consumer_of
 from producer.permission import explained_denial, is_denied
 from producer.routing import topic_names

@@ -1,11 +1,16 @@
-"""Read all partitions of a topic, without joining a consumer group."""
+"""Read all partitions of a topic, without joining a consumer group, and decode its records.
+
+Any producer with write access can write any bytes to a topic, and a compacted topic holds records
+without a value: unreadable records are skipped and counted.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
 
+import msgspec
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
 
 from producer.cloudevents import header_list
@@ -177,3 +182,50 @@ def timestamp_at(
         return None if message is None else message.timestamp()[1]
     finally:
         consumer.close()
+
+
+_Value = TypeVar("_Value")
+_OURS: Final = "io.driftline."
+
+
+class TopicDecoder(Generic[_Value]):
+    """Decodes records of ``topic`` one by one.
+
+    ``kind`` is their ``ce_type``.  Records with another ``ce_type`` of driftline are no errors:
+    they are skipped without being counted.
+    """
+
+    def __init__(self, topic: str, of: type[_Value], *, kind: str | None = None) -> None:
+        self._topic, self._kind = topic, kind
+        self._decode = msgspec.json.Decoder(of).decode
+        self.skipped = 0
+        self._first = ""
+
+    def of(self, record: Record) -> _Value | None:
+        """Decode the value of a record; ``None`` if the record is skipped."""
+        kind = record.kind
+        if self._kind is not None and kind not in (None, self._kind) and kind.startswith(_OURS):
+            return None
+        if record.value is None:
+            self._skip(record, "it has no value")
+            return None
+        try:
+            return self._decode(record.value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            self._skip(record, str(error))
+            return None
+
+    def values(self, records: Iterable[Record]) -> Iterator[_Value]:
+        """Decode the values of records; those of skipped records are left out."""
+        return (value for record in records if (value := self.of(record)) is not None)
+
+    def _skip(self, record: Record, why: str) -> None:
+        self.skipped += 1
+        self._first = self._first or f"partition {record.partition}, offset {record.offset}: {why}"
+
+    def notes(self) -> list[str]:
+        """Return a line about the skipped records, if there are any."""
+        if not self.skipped:
+            return []
+        many = f"{self.skipped} record{'s' if self.skipped > 1 else ''}"
+        return [f"{many} of {self._topic} could not be read and were skipped ({self._first})"]

@@ -16,7 +16,7 @@ from tests.chaos.test_decompression_bomb import BOMB_BYTES, MEMORY_BYTES
 from tests.chaos.test_poison_records import UNREADABLE_BYTES
 from tests.integration.trainer_harness import MODEL, N_AFTER, N_BEFORE, TrainerHarness, until
 from trainer.contracts import RetrainEvent
-from trainer.service.crash_guard import MAX_CRASHES
+from trainer.service.job_executor import MAX_CRASHES
 
 pytestmark = pytest.mark.kafka
 

@@ -17,8 +17,7 @@ from stream_monitor.settings import Settings as MonitorSettings
 from tests.chaos.proxy import Line, Proxy
 from tests.mlflow_server import MlflowServer
 from tests.unit.pool_registry import store_version
-from trainer.jobs.aliases import aliases_of
-from trainer.jobs.champions import Champion, champions, set_champion
+from trainer.jobs.champions import Champion, aliases_of, champions, set_champion
 from trainer.jobs.database import Database
 from trainer.jobs.job import Job, JobData
 from trainer.jobs.job_store import add_job

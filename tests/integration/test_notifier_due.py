@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from driftline.notify.alert_history import StoredRecord
-from driftline.notify.backoff import TargetState
 from driftline.notify.messages import digest_text
 from driftline.notify.notice_store import NoticeStore
 from driftline.notify.notifier import DAY_MS, KEPT_MS, Notifier
+from driftline.notify.plan import TargetState
 from driftline.notify.settings import Settings
 from driftline.stack.server_process import free_port
 from driftline.topics.incident_digest import digests

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from driftline.cli.app import app
 from driftline.cli.connection import load_settings
-from driftline.monitor_state.partition_monitors import read_monitors
+from driftline.monitor_state.partition_state import read_monitors
 from driftline.stack.server_process import free_port
 from driftline.topics import topic_registry
 from producer.events import CE_TYPE_OF, ModelUpdate, Topology

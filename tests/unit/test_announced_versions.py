@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from driftline.serving.champion_pointer import AnnouncedVersions
+from driftline.serving.champion import AnnouncedVersions
 from driftline.topics.topic_reader import Record
 from trainer.contracts import ModelVersion
 from trainer.registry.manifest import Manifest

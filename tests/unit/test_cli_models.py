@@ -16,8 +16,7 @@ from driftline.cli.app import app
 from stream_monitor.reference.frame import profile_from_frame
 from trainer.evaluation.version_swap import SwapState
 from trainer.evaluation.vote import VoteState
-from trainer.jobs.aliases import aliases_of
-from trainer.jobs.champions import Champion, set_champion
+from trainer.jobs.champions import Champion, aliases_of, set_champion
 from trainer.jobs.comparisons import Comparison, Growth, save_comparison
 from trainer.jobs.database import Database
 from trainer.jobs.job import Job, Outcome

@@ -11,12 +11,12 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from driftline.dashboard.latest_drift import drift_of_latest
 from driftline.dashboard.model_row import ModelRow
 from driftline.dashboard.monitor_routes import ModelsHealth, MonitorRoutes
 from driftline.dashboard.observation import ServerStatus
 from driftline.dashboard.read_model import ReadModel
 from driftline.dashboard.server import listen
+from driftline.dashboard.window_series import drift_of_latest
 from stream_monitor.settings import Settings
 from stream_monitor.windows.drift_level import DriftLimits, drift_of_window
 from tests.unit.offline_dashboard import SETTINGS, START_MS, OfflineObserver, client_of, observe_log

@@ -15,11 +15,11 @@ from driftline.demo.monthly_errors import (
     Flight,
     Month,
     by_month,
+    draw,
     error_rates,
     table_lines,
 )
-from driftline.demo.plot import draw
-from driftline.demo.retrain_events import counts, unfinished_jobs, unique_events
+from driftline.demo.reconciliation import counts, unfinished_jobs, unique_events
 from driftline.demo.schedule import CHUNK_ROWS, scheduled_scores
 from trainer.contracts import RetrainEvent, Step
 

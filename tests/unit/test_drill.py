@@ -9,10 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftline.drill.measurement import DrillMeasurement, DrillReport
+from driftline.drill.measurement import (
+    DrillMeasurement,
+    DrillPlan,
+    DrillReport,
+    SyntheticEventCopier,
+    injection_of,
+)
 from driftline.drill.messages import FinalState, found_lines, reason_not_found
-from driftline.drill.plan import DrillPlan, SyntheticEventCopier, injection_of
-from driftline.offline.explain.expected_delay import ExpectedDelay
+from driftline.offline.explain.detection_delay import ExpectedDelay
 from producer.events import InferenceEvent
 from producer.names import invalid_name_reason
 from producer.synthetic import is_synthetic, is_synthetic_copy_of, synthetic_name

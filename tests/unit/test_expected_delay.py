@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from driftline.offline.explain.expected_delay import expected_delay
+from driftline.offline.explain.detection_delay import expected_delay
 from driftline.offline.injection import inject, parse
 from stream_monitor.checks.monitored_signal import MonitoredSignal
 from stream_monitor.episodes.policy import EpisodePolicy

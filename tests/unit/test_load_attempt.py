@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from driftline.serving.load_attempt import attempt_for
+from driftline.serving.champion import attempt_for
 from trainer.contracts import ModelVersion
 
 ONE, TWO = (

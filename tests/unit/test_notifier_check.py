@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from driftline.doctor.notifier_check import FAILING_MS, NotifierStatus, check_notifier
-from driftline.notify.backoff import TargetState
 from driftline.notify.heartbeat import (
     FailingTarget,
     NotifierHeartbeat,
     heartbeat_text,
     notifier_heartbeat,
 )
+from driftline.notify.plan import TargetState
 from stream_monitor.commit_metadata import MAX_METADATA_BYTES
 
 NOW_MS = 1_790_000_000_000

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from driftline.notify.messages import MAX_EPISODES, link_to, text_of
-from driftline.notify.payloads import MAX_ALERTS, MAX_SUMMARY, pagerduty_event_of, webhook_of
+from driftline.notify.messages import (
+    MAX_ALERTS,
+    MAX_EPISODES,
+    MAX_SUMMARY,
+    link_to,
+    pagerduty_event_of,
+    text_of,
+    webhook_of,
+)
 from tests.unit.notify_subjects import HOUR_MS, NOON_MS, a_subject, an_episode
 
 DASHBOARD = "https://driftline.example/"

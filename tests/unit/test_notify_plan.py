@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftline.notify.backoff import FIRST_RETRY_MS, TargetState
-from driftline.notify.plan import Action, Pace, Sent, closes_silently, due_action
+from driftline.notify.plan import (
+    FIRST_RETRY_MS,
+    Action,
+    Pace,
+    Sent,
+    TargetState,
+    closes_silently,
+    due_action,
+)
 from driftline.notify.schedule import DailySpan, Schedule
 from driftline.notify.subjects import Subject
 from tests.unit.notify_subjects import HOUR_MS, MINUTE_MS, NOON_MS, a_subject, an_episode

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftline.notify.alert_history import AlertHistory, StoredRecord, Unreadable, stored_record_of
-from driftline.notify.backoff import TargetState
 from driftline.notify.failing_targets import REPORTED_AFTER_MS, concerns, subjects_of_targets
+from driftline.notify.plan import TargetState
 from driftline.notify.routing import Route, targets_of
 from driftline.notify.subjects import subjects_of_alerts, subjects_of_health
 from driftline.topics.topic_reader import Record

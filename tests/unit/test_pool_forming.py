@@ -26,8 +26,13 @@ from trainer.registry import artifact
 from trainer.registry.manifest import StoredPool
 from trainer.service import pipeline
 from trainer.service.challenger_storage import store_challenger
-from trainer.service.context import JobWorkspace, StepInputs, TrainerContext, context_from_settings
-from trainer.service.job_contents import fitted_of
+from trainer.service.context import (
+    JobWorkspace,
+    StepInputs,
+    TrainerContext,
+    context_from_settings,
+    fitted_of,
+)
 from trainer.service.pool_forming import pool_sentence
 from trainer.service.step_result import StepResult
 from trainer.settings import Settings

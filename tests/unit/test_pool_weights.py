@@ -209,7 +209,7 @@ def test_a_version_with_other_features_is_left_out_and_named(follower: Follower)
 
 def test_events_of_excluded_time_ranges_do_not_weigh(follower: Follower) -> None:
     with follower.database.transaction() as rows:
-        rows.execute("INSERT INTO spans VALUES ('q', ?, 0, NULL, NULL)", (MODEL,))
+        rows.execute("INSERT INTO spans (episode_id, model, start_ms) VALUES ('q', ?, 0)", (MODEL,))
     follower.record(losses_of(1, 2 * RENEW_EVENTS, v1=0.01, v2=0.4))
 
     assert follower.weights == {"2": 1.0}

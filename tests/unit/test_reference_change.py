@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from driftline.offline.explain.reference_change import change_within
+from driftline.offline.explain.reference_limits import change_within
 from stream_monitor.statistics.fixed_point import Floats
 
 Make = Callable[[np.random.Generator, int], Floats]

@@ -12,8 +12,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from typer.testing import CliRunner
 
-from driftline.cli.app import app
-from driftline.cli.renamed_options import RENAMED_OPTIONS
+from driftline.cli.app import RENAMED_OPTIONS, app
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.episodes.incidents import IncidentPolicy
 from stream_monitor.renamed_settings import (

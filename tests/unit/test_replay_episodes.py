@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from driftline.offline.check.column_check import holm
 from driftline.offline.injection import parse
-from driftline.offline.replay.injection_results import injection_results
 from driftline.offline.replay.replay_episodes import ReplayEpisode, n_incidents, only_in
+from driftline.offline.replay.replay_report import injection_results
 from driftline.offline.replay.row_records import RowOffsets
 from stream_monitor.contracts import DriftAlert
 from stream_monitor.episodes.incidents import IncidentPolicy

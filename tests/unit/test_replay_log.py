@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from driftline.cli.replay_table import RecordedTraffic, reference_of_replay
+from driftline.offline.replay.replay_report import version_lines
 from driftline.offline.replay.topic_range import topic_range_of
 from driftline.offline.replay.topic_replay import TopicReplay, replay_topic
-from driftline.offline.replay.topic_replay_report import version_lines
 from driftline.offline.replay.topic_table import TopicRecords, topic_table_of
 from driftline.offline.tables.read_options import DEFAULT_READ_OPTIONS
 from driftline.offline.tables.source_error import SourceError

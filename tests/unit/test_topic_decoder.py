@@ -9,8 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from driftline.cli.app import app
-from driftline.topics.topic_decoder import TopicDecoder
-from driftline.topics.topic_reader import Record
+from driftline.topics.topic_reader import Record, TopicDecoder
 from stream_monitor.contracts import ALERT_CE_TYPE, DriftAlert
 from tests.builders import alert
 from tests.unit.fake_topics import records, use_fake_topics

@@ -14,7 +14,7 @@ from tests.unit.trainer_alerts import a_job
 from trainer.jobs.database import Database
 from trainer.jobs.job import Job, State
 from trainer.jobs.job_store import add_job, find_job, reset_interrupted_jobs, transition
-from trainer.service.crash_guard import MAX_CRASHES, CrashGuard, is_over_crash_limit
+from trainer.service.job_executor import MAX_CRASHES, CrashGuard, is_over_crash_limit
 
 JOB = a_job(state="waiting")
 

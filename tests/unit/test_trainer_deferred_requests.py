@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from tests.unit.trainer_alerts import a_job
 from trainer.jobs.database import Database
 from trainer.jobs.deferred_alerts import deferred_alerts
 from trainer.jobs.job import Outcome
-from trainer.jobs.job_store import active_jobs, add_job, find_job, jobs_of, transition
+from trainer.jobs.job_store import active_jobs, add_job, transition
 from trainer.jobs.outbox import unsent_records
 from trainer.policy.decide import Decision
 from trainer.service.alert_consumer import handle_alert, reconsider
@@ -221,27 +220,3 @@ def test_an_episode_of_another_version_waits_until_that_is_the_champion(
     end_job(database, "promoted")
     assert later(database, context, WALL_MS + 73 * HOUR_MS) != [None]
     assert deferred_alerts(database.rows) == []
-
-
-@pytest.mark.parametrize(
-    ("format_", "lacks"), [(1, ["deferred", "quality", "topics"]), (2, ["quality", "topics"])]
-)
-def test_a_file_of_an_earlier_format_is_read_on(
-    tmp_path: Path, context: TrainerContext, format_: int, lacks: list[str]
-) -> None:
-    job = a_job(episode_id=None, state="waiting", asked_ms=0)
-    with closing(Database(tmp_path)) as new, new.transaction() as rows:
-        add_job(rows, job)
-        for table in [*lacks, "comparisons", "label_positions"]:
-            rows.execute(f"DROP TABLE {table}")
-        rows.execute("ALTER TABLE spans DROP COLUMN repeated_value")
-        if "deferred" not in lacks:
-            rows.execute("ALTER TABLE deferred RENAME COLUMN received_ms TO heard_ms")
-        rows.execute(f"PRAGMA user_version = {format_}")
-
-    with closing(Database(tmp_path)) as database:
-        assert find_job(database.rows, "j") == job
-        assert jobs_of(database.rows, "m") == [job]
-        assert deferred_alerts(database.rows) == []
-        receive_alert(database, context, episode_id="q", kind="quality")
-        assert receive_alert(database, context, alert_id="b").rule == "data_quality_open"

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from trainer.fitting.child import StageReporter, report_or_failure
-from trainer.fitting.files import ChildFailed, FitFiles, FitRequest
-from trainer.fitting.frame_file import write_table
+from trainer.fitting.files import ChildFailed, FitFiles, FitRequest, write_table
+from trainer.fitting.model_fit import FitSpec
 from trainer.fitting.results import FitFailure, FitLimits, FittedModel
 from trainer.fitting.run import fit
 from trainer.registry.registry import Registry
@@ -205,13 +205,7 @@ def test_a_mistake_of_a_factory_is_a_rule_and_a_reason(
     write_table(frame()[[*FEATURES, "label"]], files.training)
     request = FitRequest(
         factory=factory if ":" in factory else f"estimator_factories:{factory}",
-        features=FEATURES,
-        model="flights",
-        version="2",
-        task=None,
-        threshold=0.5,
-        positive=None,
-        n_folds=LIMITS.n_folds,
+        spec=FitSpec(FEATURES, "flights", "2", n_folds=LIMITS.n_folds),
         max_memory_bytes=LIMITS.max_memory_bytes,
         held_out=False,
     )

@@ -14,9 +14,9 @@ import msgspec
 import pandas as pd
 import pytest
 
-from trainer.fitting.files import FitFiles, FitRequest
-from trainer.fitting.frame_file import write_table
+from trainer.fitting.files import FitFiles, FitRequest, write_table
 from trainer.fitting.limited_process import ProcessResult, run_limited
+from trainer.fitting.model_fit import FitSpec
 
 DEADLINE_S: Final = 60
 SLEEPER: Final = "import time; time.sleep(600)"
@@ -145,13 +145,7 @@ def test_when_the_trainer_is_killed_its_fit_goes_too(tmp_path: Path) -> None:
     files = FitFiles(tmp_path)
     request = FitRequest(
         factory="hanging:make",
-        features=["x"],
-        model="m",
-        version="1",
-        task=None,
-        threshold=0.5,
-        positive=None,
-        n_folds=3,
+        spec=FitSpec(["x"], "m", "1", n_folds=3),
         max_memory_bytes=2_048 * MEBIBYTE,
         held_out=False,
     )

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from stream_monitor.reference.profile import Task
-from trainer.fitting.importance import importances
+from trainer.fitting.model_fit import importances
 
 
 def rows(n: int = 3_000) -> pd.DataFrame:
@@ -101,7 +101,7 @@ def test_an_estimator_that_rejects_the_permuted_rows_raises() -> None:
 
 
 def test_the_computation_stops_at_its_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.fitting.importance.TIMEOUT_S", -1.0)
+    monkeypatch.setattr("trainer.fitting.model_fit.TIMEOUT_S", -1.0)
     frame = rows(300)
     truth = frame["wind"] > 0
     with pytest.raises(TimeoutError, match="longer than"):

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from trainer.jobs.champions import Champion, champion_of, previous_champion, set_champion
-from trainer.jobs.database import Database
+from trainer.jobs.database import DATABASE_FILE, Database
 from trainer.jobs.job import TRANSITIONS, Job, State
 from trainer.jobs.job_store import (
     active_jobs,
@@ -205,7 +205,9 @@ def test_the_file_is_found_again_and_another_format_is_rejected(tmp_path: Path) 
         add_job(rows, job())
     with closing(Database(tmp_path)) as second:
         assert active_jobs(second.rows) == [job()]
-        second.rows.execute("PRAGMA user_version = 99")
+    for format_, fix in ((99, "use the driftline that wrote it"), (5, "driftline models register")):
+        with closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as file:
+            file.execute(f"PRAGMA user_version = {format_}")
 
-    with pytest.raises(ValueError, match="has format 99; this driftline knows 7 and older"):
-        Database(tmp_path)
+        with pytest.raises(ValueError, match=f"has format {format_}.*knows 7.*{fix}"):
+            Database(tmp_path)

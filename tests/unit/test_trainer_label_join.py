@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from producer.events import InferenceEvent, Label
 from tests.hypothesis_profiles import examples
-from trainer.dataset.label_join import JoinedEvent, LabelJoin
-from trainer.dataset.label_sampler import BUCKET_MS, LabelSampler
+from trainer.dataset.label_join import BUCKET_MS, JoinedEvent, LabelJoin, LabelSampler
 
 Records: TypeAlias = list[tuple[str, bool]]
 """Ids, each of a label or of an event."""

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainer.evaluation.gate import best_window
 from trainer.evaluation.version_swap import Swap, SwapPolicy, SwapState, SwapTest
 from trainer.evaluation.vote import vote_weights
-from trainer.evaluation.window_choice import best_window
 from trainer.policy.training_window import TrainingWindow, candidate_windows
 
 POLICY = SwapPolicy(events_per_false_swap=2_000, cooldown_events=0)

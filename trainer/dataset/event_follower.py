@@ -14,7 +14,13 @@ from producer.events import Event, InferenceEvent, Label
 from producer.kafka_client import consumer_of
 from producer.permission import explained_denial, is_of_unused_group
 from stream_monitor.ingest.event_columns import events_in
-from trainer.dataset.range_reader import MAX_FETCH_ATTEMPTS, MAX_FUTURE_SKEW_MS, METADATA_TIMEOUT_S
+from trainer.dataset.range_reader import (
+    MAX_FETCH_ATTEMPTS,
+    MAX_FUTURE_SKEW_MS,
+    METADATA_TIMEOUT_S,
+    lags_of,
+    partitions_of_topic,
+)
 
 BATCH_RECORDS: Final = 2_000
 _QUEUED_KBYTES: Final = 16_384
@@ -73,13 +79,7 @@ class EventFollower:
 
     def lags(self) -> dict[int, int]:
         """Return the number of records not read yet by partition, as of the last fetch."""
-        lags = {}
-        for partition, position in self._next.items():
-            place = TopicPartition(self._topic, partition)
-            known = self._consumer.get_watermark_offsets(place, cached=True)
-            if known is not None and known[1] >= 0:
-                lags[partition] = max(0, known[1] - max(position, known[0], 0))
-        return lags
+        return lags_of(self._consumer, self._topic, self._next)
 
     def _records(self, message: Message, with_error: set[int]) -> list[FollowedRecord]:
         """Return the events of a message; ``with_error`` are partitions with an error before it."""
@@ -137,10 +137,7 @@ def start_offsets(client: Mapping[str, Any], topic: str, lookback_records: int) 
     consumer = consumer_of(client)
     try:
         found = {}
-        listed = consumer.list_topics(topic, timeout=METADATA_TIMEOUT_S).topics[topic]
-        if listed.error is not None:
-            raise KafkaException(listed.error)
-        for p in listed.partitions:
+        for p in partitions_of_topic(consumer, topic):
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, p), METADATA_TIMEOUT_S)
             found[p] = max(low, high - lookback_records, 0)
         return found

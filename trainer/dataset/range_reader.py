@@ -232,3 +232,13 @@ def partitions_of_topic(consumer: Consumer, topic: str) -> list[int]:
     if found.error is not None:
         raise KafkaException(found.error)
     return sorted(found.partitions)
+
+
+def lags_of(consumer: Consumer, topic: str, positions: Mapping[int, int]) -> dict[int, int]:
+    """Return the number of records after each position, as of the last fetch of the partition."""
+    lags = {}
+    for partition, position in positions.items():
+        known = consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+        if known is not None and known[1] >= 0:
+            lags[partition] = max(0, known[1] - max(position, known[0], 0))
+    return lags

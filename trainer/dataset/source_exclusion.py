@@ -10,8 +10,7 @@ import numpy as np
 
 from producer.events import Prediction
 from stream_monitor.reference.profile import ClassLabel, Task
-from trainer.dataset.frame import Dataset
-from trainer.dataset.training_set import fingerprint
+from trainer.dataset.frame import Dataset, fingerprint
 from trainer.evaluation.deviating_sources import (
     DeviatingSource,
     LossChange,

@@ -1,7 +1,8 @@
-"""The gate: decides whether a challenger replaces the champion.  Pure."""
+"""Chooses the training window; the gate decides whether its challenger replaces the champion."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from trainer.evaluation.interval import MIN_EFFECTIVE_N, Interval, mean_interval
 from trainer.evaluation.losses import Floats, Metric
+from trainer.policy.training_window import TrainingWindow
 
 GateRule: TypeAlias = Literal[
     "better",
@@ -184,3 +186,19 @@ def _is_loss(values: Floats) -> NDArray[np.bool_]:
 
 def _not_promoted(rule: GateRule, reason: str, numbers: dict[str, Any]) -> GateDecision:
     return GateDecision(promote=False, rule=rule, reason=reason, numbers=numbers)
+
+
+def best_window(windows: Sequence[TrainingWindow], losses: Mapping[str, Floats]) -> TrainingWindow:
+    """Return the window with the least mean loss (n,) on the holdout; of equal ones the first.
+
+    A preference for larger windows, such as the rule of one standard error, is not right here: in a
+    slow change the holdout hardly distinguishes the windows, and the smaller one lasts longer.  A
+    window without losses could not be fitted.
+
+    Raises:
+        ValueError: no window has losses.
+    """
+    fitted = [window for window in windows if window.name in losses]
+    if not fitted:
+        raise ValueError("no window could be fitted")
+    return min(fitted, key=lambda window: float(np.mean(losses[window.name])))

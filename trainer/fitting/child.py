@@ -29,8 +29,8 @@ from trainer.fitting.files import (
     ChildTried,
     FitFiles,
     FitRequest,
+    read_table,
 )
-from trainer.fitting.frame_file import read_table
 from trainer.fitting.model_fit import LABEL, fit_model, fit_windows
 from trainer.fitting.predictions import InvalidPredictions, predictions
 from trainer.fitting.results import FitFailureRule
@@ -101,7 +101,7 @@ def report_of(request: FitRequest, files: FitFiles, stages: StageReporter) -> Ch
     if request.windows:
         if held_out is None:
             raise ValueError("windows are compared on a holdout, but the request has none")
-        spec = request.spec().resolved(estimator, training[LABEL].infer_objects())
+        spec = request.spec.resolved(estimator, training[LABEL].infer_objects())
         tried = fit_windows(estimator, training, held_out, request.windows, spec, stages)
         stages.exit_if_forked()
         return ChildTried(
@@ -109,13 +109,13 @@ def report_of(request: FitRequest, files: FitFiles, stages: StageReporter) -> Ch
             task=spec.task or "binary",
             positive=1 if spec.positive is None else spec.positive,
         )
-    fitted = fit_model(estimator, training, request.spec(), stages)
+    fitted = fit_model(estimator, training, request.spec, stages)
     stages("storing")
     data = artifact.dump(fitted.estimator)
     stored = artifact.load(data)
     task, positive = fitted.profile.task, fitted.profile.positive
     probe = training.tail(_PROBE_ROWS) if held_out is None else held_out
-    later = predictions(stored, probe[request.features], task, positive)
+    later = predictions(stored, probe[request.spec.features], task, positive)
     stages.exit_if_forked()
     files.artifact.write_bytes(data)
     return ChildFitted(

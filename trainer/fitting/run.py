@@ -25,10 +25,10 @@ from trainer.fitting.files import (
     ChildTried,
     FitFiles,
     FitRequest,
+    write_table,
 )
-from trainer.fitting.frame_file import write_table
 from trainer.fitting.limited_process import ProcessResult, run_limited
-from trainer.fitting.model_fit import LABEL, TIME
+from trainer.fitting.model_fit import LABEL, TIME, FitSpec
 from trainer.fitting.results import FitFailure, FitLimits, FittedModel, TriedWindows
 from trainer.policy.training_window import TrainingWindow
 
@@ -74,8 +74,7 @@ def fit(
     Raises:
         ValueError: no model can be fitted on the frame, which is a mistake of the caller.
     """
-    request = FitRequest(
-        factory=factory,
+    spec = FitSpec(
         features=list(features),
         model=model,
         version=version,
@@ -83,12 +82,16 @@ def fit(
         threshold=threshold,
         positive=positive,
         n_folds=limits.n_folds,
-        max_memory_bytes=limits.max_memory_bytes,
-        held_out=held_out is not None,
         segmented_by=tuple(
             one for one in segmented_by if parse_segment(one, features)[0] in features
         ),
         events_per_week=events_per_week,
+    )
+    request = FitRequest(
+        factory=factory,
+        spec=spec,
+        max_memory_bytes=limits.max_memory_bytes,
+        held_out=held_out is not None,
     )
     files = FitFiles(folder)
     report = _run(request, files, training, held_out, limits, on_progress)
@@ -138,13 +141,7 @@ def try_windows(
     """
     request = FitRequest(
         factory=factory,
-        features=list(features),
-        model="",
-        version="",
-        task=task,
-        threshold=0.5,
-        positive=positive,
-        n_folds=limits.n_folds,
+        spec=FitSpec(list(features), "", "", task=task, positive=positive),
         max_memory_bytes=limits.max_memory_bytes,
         held_out=True,
         windows=tuple(windows),
@@ -167,12 +164,12 @@ def _run(
     on_progress: Callable[[str], None],
 ) -> tuple[ChildFitted | ChildTried, ProcessResult] | FitFailure:
     """Run the fitting process on a request; return its report."""
-    _check(training, request.features, limits)
+    _check(training, request.spec.features, limits)
     files.folder.mkdir(parents=True, exist_ok=True)
     files.clear()
-    write_table(training[_columns(training, request.features)], files.training)
+    write_table(training[_columns(training, request.spec.features)], files.training)
     if held_out is not None:
-        write_table(held_out[request.features], files.held_out)
+        write_table(held_out[request.spec.features], files.held_out)
     files.request.write_bytes(msgspec.json.encode(request))
     ended = run_limited(
         python_command("trainer.fitting.child", str(files.folder.absolute())),

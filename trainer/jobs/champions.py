@@ -1,9 +1,12 @@
-"""The champions of each model, current and previous, in the database."""
+"""The champions of each model, current and previous, and the aliases of versions."""
 
 from __future__ import annotations
 
 import sqlite3
-from typing import NamedTuple
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from trainer.jobs.database import read_only
 
 
 class Champion(NamedTuple):
@@ -59,3 +62,37 @@ def previous_champion(rows: sqlite3.Connection, model: str) -> Champion | None:
         (model, current.version if current else ""),
     ).fetchone()
     return None if found is None else Champion(*found)
+
+
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
+_PROMOTED_OUTCOMES: Final = ("promoted", "rolled_back")
+
+
+def aliases_of(rows: sqlite3.Connection, model: str) -> dict[str, str]:
+    """Return the versions of a model by alias.
+
+    The challenger is that of the last job that has one, unless it was promoted.
+    """
+    found: dict[str, str] = {}
+    champion = champion_of(rows, model)
+    if champion is not None:
+        found[CHAMPION] = champion.version
+    last = rows.execute(
+        "SELECT challenger, outcome FROM jobs WHERE model = ? AND challenger IS NOT NULL"
+        " ORDER BY rowid DESC LIMIT 1",
+        (model,),
+    ).fetchone()
+    if last is not None and last[1] not in _PROMOTED_OUTCOMES and last[0] != found.get(CHAMPION):
+        found[CHALLENGER] = last[0]
+    return found
+
+
+def read_aliases(data_dir: Path, model: str) -> dict[str, str]:
+    """Return `aliases_of` a data directory, opened read-only; empty without a trainer's file.
+
+    Raises:
+        sqlite3.Error: the trainer's file cannot be read.
+    """
+    with read_only(data_dir) as rows:
+        return {} if rows is None else aliases_of(rows, model)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import msgspec
 
 from trainer.evaluation.version_swap import SwapState
 from trainer.evaluation.vote import VoteState
-from trainer.jobs.database import DATABASE_FILE
+from trainer.jobs.database import read_only
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +121,7 @@ def read_standing(data_dir: Path, model: str, version: str) -> Standing | None:
     Raises:
         sqlite3.Error: the trainer's file cannot be read.
     """
-    with _read_only(data_dir) as rows:
+    with read_only(data_dir) as rows:
         found = None if rows is None else find_comparison(rows, model)
     if found is None or not found.swap.n_compared.get(version):
         return None
@@ -140,7 +139,7 @@ def read_pool_weights(data_dir: Path, model: str) -> tuple[str, dict[str, float]
     Raises:
         sqlite3.Error: the trainer's file cannot be read.
     """
-    with _read_only(data_dir) as rows:
+    with read_only(data_dir) as rows:
         found = None if rows is None else find_comparison(rows, model)
     if found is None or found.vote is None or found.vote.weights.keys() == {found.vote.champion}:
         return None
@@ -153,23 +152,9 @@ def read_position(data_dir: Path, model: str, partition: int) -> int:
     Raises:
         sqlite3.Error: the trainer's file cannot be read.
     """
-    with _read_only(data_dir) as rows:
+    with read_only(data_dir) as rows:
         positions = [] if rows is None else label_positions(rows, model)
     return next((p.next_offset for p in positions if p.partition == partition), 0)
-
-
-@contextlib.contextmanager
-def _read_only(data_dir: Path) -> Iterator[sqlite3.Connection | None]:
-    """The trainer's database, opened read-only; ``None`` where it has no comparisons yet."""
-    file = data_dir / DATABASE_FILE
-    if not file.is_file():
-        yield None
-        return
-    with contextlib.closing(
-        sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)
-    ) as rows:
-        table = "SELECT 1 FROM sqlite_master WHERE name = 'comparisons'"
-        yield rows if rows.execute(table).fetchone() else None
 
 
 def forget_positions(rows: sqlite3.Connection) -> None:

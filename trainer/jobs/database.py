@@ -1,4 +1,4 @@
-"""The SQLite file of the trainer: its schema, its migrations and its transactions.
+"""The SQLite file of the trainer: its schema, transactions, and the trainer's lock.
 
 One transaction records a step of a job, its events, the position on the alerts and the champion;
 another one the comparison of stored versions, its position in the event topic and the swap.
@@ -12,6 +12,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from filelock import FileLock, Timeout
 
 DATABASE_FILE: Final = "trainer.sqlite"
 SCHEMA_VERSION: Final = 7
@@ -46,7 +48,8 @@ CREATE TABLE spans (
     episode_id TEXT PRIMARY KEY,
     model TEXT NOT NULL,
     start_ms INTEGER NOT NULL,
-    end_ms INTEGER
+    end_ms INTEGER,
+    repeated_value REAL
 ) STRICT;
 CREATE TABLE positions (
     topic TEXT NOT NULL,
@@ -63,20 +66,14 @@ CREATE TABLE outbox (
     value BLOB,
     sent INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX outbox_waiting ON outbox (number) WHERE sent = 0
-"""
-
-_MIGRATIONS: Final[dict[int, str]] = {
-    2: """
+CREATE INDEX outbox_waiting ON outbox (number) WHERE sent = 0;
 CREATE TABLE deferred (
     episode_id TEXT PRIMARY KEY,
     model TEXT NOT NULL,
-    heard_ms INTEGER NOT NULL,
+    received_ms INTEGER NOT NULL,
     latest_ms INTEGER NOT NULL,
     alert BLOB NOT NULL
-) STRICT
-""",
-    3: """
+) STRICT;
 CREATE TABLE quality (
     episode_id TEXT PRIMARY KEY,
     model TEXT NOT NULL,
@@ -88,25 +85,11 @@ CREATE TABLE quality (
     start_ms INTEGER NOT NULL,
     end_ms INTEGER,
     explanation TEXT NOT NULL
-) STRICT
-""",
-    4: """
+) STRICT;
 CREATE TABLE topics (
     topic TEXT PRIMARY KEY,
     topic_id TEXT NOT NULL
-) STRICT
-""",
-    5: """
-ALTER TABLE deferred RENAME COLUMN heard_ms TO received_ms;
-UPDATE jobs SET outcome = 'declined' WHERE outcome = 'refused';
-UPDATE jobs SET work = CAST(
-    replace(
-        replace(CAST(work AS TEXT), '"rule":"beside_quality"', '"rule":"data_quality_open"'),
-        '"begun":{', '"attempts":{'
-    ) AS BLOB
-)
-""",
-    6: """
+) STRICT;
 CREATE TABLE comparisons (
     model TEXT PRIMARY KEY,
     state BLOB NOT NULL
@@ -118,17 +101,21 @@ CREATE TABLE label_positions (
     reread_offset INTEGER NOT NULL,
     PRIMARY KEY (model, partition)
 ) STRICT
-""",
-    7: "ALTER TABLE spans ADD COLUMN repeated_value REAL",
-}
-"""The statements that migrate to each later format from the one before it."""
+"""
+
+
+def _other_format(file: Path, found: int) -> str:
+    text = f"{file} has format {found}; this driftline knows {SCHEMA_VERSION}"
+    if found > SCHEMA_VERSION:
+        return f"{text} and none later: use the driftline that wrote it"
+    return f"{text}. Move the file away; `driftline models register` records the version in service"
 
 
 class Database:
-    """The trainer's file in ``data_dir``, created if missing and migrated if old.
+    """The trainer's file in ``data_dir``, created if missing.
 
     Raises:
-        ValueError: the file was written by a newer version of driftline.
+        ValueError: the file has another format; the text states how to replace an earlier one.
         sqlite3.OperationalError: the file cannot be opened or written.
     """
 
@@ -142,15 +129,9 @@ class Database:
         self._connection.execute("PRAGMA synchronous = FULL")
         with self.transaction() as rows:
             found = rows.execute("PRAGMA user_version").fetchone()[0]
-            if found > SCHEMA_VERSION:
-                raise ValueError(
-                    f"{data_dir / DATABASE_FILE} has format {found}; "
-                    f"this driftline knows {SCHEMA_VERSION} and older"
-                )
-            new = [] if found else _SCHEMA.split(";")
-            for number, statements in _MIGRATIONS.items():
-                new += statements.split(";") if found < number else []
-            for statement in new:
+            if found not in (0, SCHEMA_VERSION):
+                raise ValueError(_other_format(data_dir / DATABASE_FILE, found))
+            for statement in () if found else _SCHEMA.split(";"):
                 rows.execute(statement)
             rows.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
@@ -173,3 +154,46 @@ class Database:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+
+@contextlib.contextmanager
+def read_only(data_dir: Path) -> Iterator[sqlite3.Connection | None]:
+    """Open the trainer's file of a data directory for reading; ``None`` where there is none.
+
+    Raises:
+        sqlite3.Error: the trainer's file cannot be read.
+    """
+    file = data_dir / DATABASE_FILE
+    if not file.is_file():
+        yield None
+        return
+    uri = f"{file.resolve().as_uri()}?mode=ro"
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as rows:
+        yield rows
+
+
+LOCK_FILE = "trainer.lock"
+
+
+class TrainerAlreadyRunning(RuntimeError):  # noqa: N818 - its name states what was found
+    """Another trainer uses this data directory."""
+
+
+@contextlib.contextmanager
+def trainer_lock(data_dir: Path) -> Iterator[None]:
+    """Lock the data directory; the kernel releases the lock when the process ends.
+
+    Raises:
+        TrainerAlreadyRunning: another process has the lock.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    # Without a fallback: a soft lock would survive the process.
+    lock = FileLock(data_dir / LOCK_FILE, fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise TrainerAlreadyRunning(f"another trainer is running in {data_dir}") from None
+    try:
+        yield
+    finally:
+        lock.release()

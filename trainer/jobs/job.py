@@ -108,7 +108,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     job_id: str
     caused_by: str
     model: str
-    episode_id: str | None
+    episode_id: str | None = None
     champion: str
     challenger: str | None = None
     state: State

@@ -2,7 +2,7 @@
 
 No fixed window is right.  All rows are best where inputs move and their link to the label stays,
 or comes back; recent rows are best where that link has changed.  So each candidate window is
-fitted on the rows before the holdout, and `trainer.evaluation.window_choice` chooses.
+fitted on the rows before the holdout, and `trainer.evaluation.gate` chooses.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import platform
+from importlib.metadata import version
 from typing import Any, Final
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
@@ -16,6 +18,20 @@ import skops.io
 from skops.io.exceptions import UnsupportedTypeException, UntrustedTypesFoundException
 
 from trainer.registry.errors import CorruptArtifact, NotStorable, UntrustedType
+
+_RECORDED_LIBRARIES: Final = ("scikit-learn", "numpy", "pandas", "skops")
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that write artifacts.
+
+    scikit-learn is not compatible across versions.
+    """
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in _RECORDED_LIBRARIES},
+    }
+
 
 TRUSTED_TYPES: Final = (
     # Trees.  skops does not trust them because a crafted file could contain node indices out of

@@ -9,33 +9,101 @@
 
 MLflow numbers its versions itself; ``driftline.version`` names ours.  The MLflow version is written
 last, so what a crash leaves is a run that the next attempt continues.
+
+The tag ``driftline.alias.<alias>`` has the version that was set here last, so an alias that
+another user moved is recognised.  The alias is written before its tag: after a crash in between
+the alias is right, and only the tag is written.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import re
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from producer.names import file_name, version_key
+from trainer.registry.errors import MlflowFailed
 from trainer.registry.manifest import Manifest, decode, encode
-from trainer.registry.mlflow_client import (
-    connect,
-    errors_explained,
-    is_code,
-    public_uri,
-    require_mlflow,
-)
 from trainer.registry.version_registry import VersionRegistry, by_age
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+
+MLFLOW_FIX: Final = "pip install 'driftline[mlflow]'"
+_ENVIRONMENT: Final = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # our callers repeat, and wait no minutes at their end
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # our commands print JSON there
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # MLflow reports its usage to its makers otherwise
+}
+"""Settings of MLflow's client for this process, where its environment has none."""
+_MAX_REASON: Final = 300  # characters
+
+
+def require_mlflow() -> None:
+    """Check that MLflow's client is installed, without importing it.
+
+    Raises:
+        ModuleNotFoundError: it is not.
+    """
+    if find_spec("mlflow") is None:
+        raise ModuleNotFoundError(f"MLflow's client is not installed: {MLFLOW_FIX}", name="mlflow")
+
+
+def connect(uri: str) -> MlflowClient:
+    """Return a client of the server; nothing is sent yet.  The import takes about 2 s."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient  # noqa: PLC0415 - an extra, and slow
+
+    return MlflowClient(uri, registry_uri=uri)
+
+
+@contextlib.contextmanager
+def errors_explained(uri: str) -> Iterator[None]:
+    """Turn the errors of a request into `MlflowFailed`.
+
+    Raises:
+        MlflowFailed: MLflow does not answer, or rejects the request.
+    """
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - an extra
+
+    try:
+        yield
+    except (MlflowException, OSError) as error:  # an error of the HTTP client is an OSError
+        user, at, _server = urlsplit(uri).netloc.rpartition("@")
+        why = " ".join(str(error).split()).replace(user + at, "")
+        raise MlflowFailed(
+            f"MLflow at {public_uri(uri)} does not answer, or rejects the request: "
+            f"{why[:_MAX_REASON]}"
+        ) from error
+
+
+def is_code(error: Exception, code: str) -> bool:
+    """Whether MLflow answered with this error code, such as ``RESOURCE_ALREADY_EXISTS``."""
+    return getattr(error, "error_code", None) == code
+
+
+def public_uri(uri: str) -> str:
+    """Return an address without the user and password in it.
+
+    >>> public_uri("https://me:secret@mlflow:5000/x")
+    'https://mlflow:5000/x'
+    """
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
 
 EXPERIMENT: Final = "driftline"
 _FOLDER: Final = "model"
@@ -266,3 +334,53 @@ def _metrics(manifest: Manifest) -> list[Any]:
         for name, value in numbers
         if isinstance(value, int | float) and math.isfinite(value)
     ]
+
+
+class MovedAlias(NamedTuple):
+    """An alias that another user changed in MLflow.
+
+    ``found`` is the version that it names, ``MLflow version N`` where that is none of ours, empty
+    where the alias was removed.  ``wanted`` is empty where no version should have the alias.
+    """
+
+    model: str
+    alias: str
+    found: str
+    wanted: str
+
+
+def set_aliases(
+    registry: MlflowRegistry,
+    model: str,
+    wanted: Mapping[str, str],
+    report_moved: Callable[[MovedAlias], None],
+) -> None:
+    """Set the aliases of a published model; a version that is not published has none.
+
+    ``wanted`` is the version of each alias, empty where no version should have it.  An alias that
+    another user changed is reported before it is set.
+
+    Raises:
+        MlflowFailed: MLflow does not answer, or rejects a request.
+    """
+    client, name = registry.client, registered_name(model)
+    with errors_explained(registry.uri):
+        published = stored_versions(client, model)
+        if not published:
+            return
+        numbers = {str(one.version): version for version, one in published.items()}
+        there = client.get_registered_model(name)
+        for alias, version in wanted.items():
+            tag, target = f"driftline.alias.{alias}", published.get(version)
+            number = there.aliases.get(alias)
+            found = "" if number is None else numbers.get(str(number), f"MLflow version {number}")
+            version_there = "" if target is None else version
+            if found != version_there:
+                if found != there.tags.get(tag, ""):
+                    report_moved(MovedAlias(model, alias, found, version_there))
+                if target is None:
+                    client.delete_registered_model_alias(name, alias)
+                else:
+                    client.set_registered_model_alias(name, alias, target.version)
+            if there.tags.get(tag, "") != version_there:
+                client.set_registered_model_tag(name, tag, version_there)

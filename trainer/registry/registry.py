@@ -5,7 +5,7 @@
     frames/<sha256>.parquet          the rows that versions were made from
 
 Aliases (champion, challenger) are not here, because they change in a transaction of the trainer
-(`trainer.jobs.aliases`).
+(`trainer.jobs.champions`).
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from typing import Any, Final
 from producer.names import version_key
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
 from trainer.registry import artifact
+from trainer.registry.artifact import libraries
 from trainer.registry.errors import CorruptArtifact, NoSuchVersion, VersionTaken
-from trainer.registry.libraries import libraries
 from trainer.registry.manifest import Manifest, StoredPool
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")

@@ -17,27 +17,24 @@ from producer.kafka_client import consumer_of
 from producer.permission import explained_denial
 from stream_monitor.contracts import ENDED_PHASES, HEALTH_CE_TYPE, REJECTED, DriftAlert
 from trainer.contracts import Step
-from trainer.dataset.range_reader import partitions_of_topic
+from trainer.dataset.range_reader import lags_of, partitions_of_topic
 from trainer.jobs.deferred_alerts import DeferredAlert, advance_event_time, defer, remove_deferred
 from trainer.jobs.job import Job, JobData
 from trainer.jobs.job_store import (
-    add_job,
     find_job,
     has_active_job,
     has_excluded_range,
     has_job,
     history_of,
     record_excluded_range,
-    transition,
 )
-from trainer.jobs.outbox import enqueue
 from trainer.jobs.quality_episodes import quality_episodes_of, record_quality_episode
 from trainer.policy.data_quality_guard import valid_since_ms
 from trainer.policy.decide import DEFERRABLE, Decision, History, decide, labels_since_ms, requeue
 from trainer.policy.excluded_ranges import excludes_data
 from trainer.policy.naming import job_id_of
 from trainer.service.context import TrainerContext
-from trainer.service.step_result import StepEvent, retrain_record
+from trainer.service.step_result import StepEvent, add_reported_job, cancel_job
 
 log = structlog.get_logger(__name__)
 
@@ -120,13 +117,7 @@ class AlertConsumer:
 
     def lags(self) -> dict[int, int]:
         """Return the number of alerts not received yet by partition, as of the last fetch."""
-        lags = {}
-        for partition, position in self.positions.items():
-            place = TopicPartition(self._topic, partition)
-            known = self._consumer.get_watermark_offsets(place, cached=True)
-            if known is not None and known[1] >= 0:
-                lags[partition] = max(0, known[1] - max(position, known[0], 0))
-        return lags
+        return lags_of(self._consumer, self._topic, self.positions)
 
     def commit_advisory(self, commits: list[TopicPartition]) -> None:
         """Commit positions and the heartbeat for other processes; errors are ignored."""
@@ -211,8 +202,7 @@ def _add_job(rows: sqlite3.Connection, job: Job, decision: Decision, topic: str)
     step: Step = "requested" if requested else "declined"
     step_event = StepEvent(step, decision.rule, decision.reason, decision.numbers)
     job = job.to("asked", rule=decision.rule, reason=decision.reason)
-    if add_job(rows, job if requested else job.ended("declined")):
-        enqueue(rows, [retrain_record(job, step_event, topic)])
+    add_reported_job(rows, job if requested else job.ended("declined"), step_event, topic)
 
 
 def _job(alert: DriftAlert, history: History, caused_by: str) -> Job:
@@ -262,8 +252,5 @@ def _cancel(
     job = find_job(rows, job_id)
     if job is None:
         return
-    why = {"rule": decision.rule, "reason": decision.reason}
-    cancelled = job.to(job.state, now_ms=alert.decided_ms, **why).ended("cancelled")
-    transition(rows, job, cancelled)
     step_event = StepEvent("declined", decision.rule, decision.reason, decision.numbers)
-    enqueue(rows, [retrain_record(cancelled, step_event, topic)])
+    cancel_job(rows, job, step_event, topic, now_ms=alert.decided_ms)

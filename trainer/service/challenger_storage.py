@@ -13,8 +13,15 @@ from trainer.fitting.results import FittedModel
 from trainer.jobs.job import Job
 from trainer.registry.errors import VersionTaken
 from trainer.registry.manifest import GATE_DECISION
-from trainer.service.context import JobWorkspace, StepInputs, TrainerContext
-from trainer.service.job_contents import challenger_of, dataset_of, factory_of, fitted_of
+from trainer.service.context import (
+    JobWorkspace,
+    StepInputs,
+    TrainerContext,
+    challenger_of,
+    dataset_of,
+    factory_of,
+    fitted_of,
+)
 from trainer.service.pool_forming import form_pool
 from trainer.service.proposal import needs_person
 from trainer.service.step_result import StepEvent, StepResult

@@ -27,15 +27,12 @@ from trainer.jobs.job import Job, JobData, State
 from trainer.jobs.job_store import (
     SWAP_CAUSE,
     active_job_of,
-    add_job,
     excluded_ranges_of,
     has_job,
     history_of,
     latest_ms,
     swaps_since,
-    transition,
 )
-from trainer.jobs.outbox import enqueue
 from trainer.policy.decide import Numbers, limit_reached
 from trainer.policy.excluded_ranges import is_excluded
 from trainer.policy.naming import derived_id, job_id_of
@@ -44,7 +41,7 @@ from trainer.policy.retrain_policy import DAY_MS, is_grown, rows_to_grow
 from trainer.service.context import TrainerContext
 from trainer.service.pool_weights import end_pool, renew_weights, restarted_vote
 from trainer.service.scored_events import ScoredEvents
-from trainer.service.step_result import StepEvent, retrain_record
+from trainer.service.step_result import StepEvent, add_reported_job, cancel_job
 
 SWAP_RULE: Final = "swap"
 SWAP_BUDGET_RULE: Final = "swap_budget"
@@ -206,9 +203,7 @@ def _gives_way(active: Job) -> bool:
 
 def _cancel(rows: sqlite3.Connection, job: Job, now_ms: int, reason: str, topic: str) -> None:
     why = f"{reason} It replaces the champion, whose drift this job was about."
-    cancelled = job.to(job.state, now_ms=now_ms, rule="swapped", reason=why).ended("cancelled")
-    transition(rows, job, cancelled)
-    enqueue(rows, [retrain_record(cancelled, StepEvent("declined", "swapped", why, {}), topic)])
+    cancel_job(rows, job, StepEvent("declined", "swapped", why, {}), topic, now_ms=now_ms)
 
 
 def _grow(
@@ -279,7 +274,6 @@ def _job(
         job_id=job_id_of(caused_by),
         caused_by=caused_by,
         model=model,
-        episode_id=None,
         champion=champion.version,
         challenger=challenger,
         state=state,
@@ -289,9 +283,6 @@ def _job(
 
 
 def _add(rows: sqlite3.Connection, job: Job, step: Step, topic: str) -> list[Job]:
-    if not add_job(rows, job):
-        return []
     work = job.work
-    event = StepEvent(step, work.rule, work.reason, work.numbers)
-    enqueue(rows, [retrain_record(job, event, topic)])
-    return [job]
+    step_event = StepEvent(step, work.rule, work.reason, work.numbers)
+    return [job] if add_reported_job(rows, job, step_event, topic) else []

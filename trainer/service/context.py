@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from producer.routing import Topics
 from stream_monitor.reference.feature_reference import FeatureReference
@@ -17,6 +17,7 @@ from trainer.dataset.range_reader import RangeReader
 from trainer.evaluation.gate import Gate
 from trainer.evaluation.version_swap import SwapPolicy
 from trainer.fitting.results import FitLimits, FittedModel, TriedWindows
+from trainer.jobs.job import Job
 from trainer.policy.excluded_ranges import ExcludedRange
 from trainer.policy.excluded_sources import ExcludedSource
 from trainer.policy.retrain_policy import RetrainPolicy
@@ -153,3 +154,47 @@ def _mlflow_of(uri: str | None) -> MlflowRegistry | None:
         return None if uri is None else MlflowRegistry(uri)
     except ModuleNotFoundError as error:
         raise InvalidSetting(f"[trainer.registry] mlflow_uri: {error}") from error
+
+
+def trained_rows(manifest: Manifest) -> dict[str, Any]:
+    """Return the rows that a version was fitted on: their number and times."""
+    found = manifest.training.get("trained", manifest.training)
+    return found if isinstance(found, dict) else {}
+
+
+def champions_profile(job: Job, context: TrainerContext) -> ReferenceProfile | None:
+    """Return the champion's reference profile; ``None`` if it is not in the registry."""
+    return context.profile(job.model, job.champion)
+
+
+def factory_of(job: Job, context: TrainerContext) -> str:
+    """Return the factory of the job's model."""
+    return job.work.factory or context.factories[job.model]
+
+
+def dataset_of(workspace: JobWorkspace) -> Dataset:
+    """Return the job's training set."""
+    if workspace.dataset is None:
+        raise RuntimeError("the job has no training set")
+    return workspace.dataset
+
+
+def tried_of(workspace: JobWorkspace) -> TriedWindows:
+    """Return the predictions of the windows that were tried."""
+    if workspace.tried is None:
+        raise RuntimeError("the job has no predictions of candidate windows")
+    return workspace.tried
+
+
+def fitted_of(workspace: JobWorkspace) -> FittedModel:
+    """Return the fitted challenger."""
+    if workspace.fitted is None:
+        raise RuntimeError("the job has no fitted challenger")
+    return workspace.fitted
+
+
+def challenger_of(job: Job) -> str:
+    """Return the name of the job's challenger."""
+    if job.challenger is None:
+        raise RuntimeError("the job has no name for its challenger")
+    return job.challenger

@@ -13,8 +13,7 @@ from trainer.evaluation.gate import Gate, GateDecision, check_golden
 from trainer.evaluation.losses import losses, resolve_metric
 from trainer.fitting.predictions import predictions
 from trainer.jobs.job import Job
-from trainer.service.context import TrainerContext
-from trainer.service.job_contents import champions_profile
+from trainer.service.context import TrainerContext, champions_profile
 
 
 def golden_set_of(

@@ -7,8 +7,7 @@ from collections.abc import Container, Mapping
 from typing import Final, NamedTuple
 
 from producer.events import InferenceEvent, Label
-from trainer.dataset.label_join import JoinedEvent, LabelJoin
-from trainer.dataset.label_sampler import LabelSampler
+from trainer.dataset.label_join import JoinedEvent, LabelJoin, LabelSampler
 from trainer.jobs.comparisons import Position
 from trainer.service.scored_events import ScoredEvents
 from trainer.service.version_scorer import VersionScorer

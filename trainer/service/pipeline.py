@@ -30,9 +30,8 @@ from producer.routing import partitions_of_model
 from stream_monitor.reference.profile import profile_from_data
 from trainer.dataset.frame import build_dataset, split_holdout, with_history
 from trainer.dataset.range_reader import end_offsets
-from trainer.evaluation.gate import check_refit, compare
+from trainer.evaluation.gate import best_window, check_refit, compare
 from trainer.evaluation.losses import Floats, losses, resolve_metric
-from trainer.evaluation.window_choice import best_window
 from trainer.fitting.predictions import predictions
 from trainer.fitting.results import FitFailure, TriedWindows
 from trainer.fitting.run import fit, try_windows
@@ -44,9 +43,10 @@ from trainer.policy.offset_ranges import OffsetRange, start_before
 from trainer.policy.training_window import TrainingWindow, candidate_windows
 from trainer.registry.manifest import Manifest
 from trainer.service.announce import announce, update_of
-from trainer.service.context import JobWorkspace, StepInputs, TrainerContext
-from trainer.service.golden_check import compare_on_golden, golden_set_of
-from trainer.service.job_contents import (
+from trainer.service.context import (
+    JobWorkspace,
+    StepInputs,
+    TrainerContext,
     challenger_of,
     champions_profile,
     dataset_of,
@@ -54,6 +54,7 @@ from trainer.service.job_contents import (
     trained_rows,
     tried_of,
 )
+from trainer.service.golden_check import compare_on_golden, golden_set_of
 from trainer.service.pool_forming import formed_pool, pool_sentence
 from trainer.service.proposal import needs_person, proposed
 from trainer.service.source_check import check_sources

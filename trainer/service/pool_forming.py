@@ -24,8 +24,13 @@ from trainer.jobs.job import Job
 from trainer.registry.artifact import sha256_of
 from trainer.registry.errors import RegistryError
 from trainer.registry.manifest import Manifest, StoredPool
-from trainer.service.context import JobWorkspace, TrainerContext
-from trainer.service.job_contents import challenger_of, dataset_of, fitted_of
+from trainer.service.context import (
+    JobWorkspace,
+    TrainerContext,
+    challenger_of,
+    dataset_of,
+    fitted_of,
+)
 from trainer.service.version_scorer import loss_scale
 
 if TYPE_CHECKING:

@@ -17,11 +17,10 @@ from typing import Final, NamedTuple, TypeAlias
 import structlog
 
 from stream_monitor.health import HealthProblem, alias_moved, mlflow_out_of_date
-from trainer.jobs.aliases import CHALLENGER, CHAMPION
+from trainer.jobs.champions import CHALLENGER, CHAMPION
 from trainer.registry.errors import MlflowFailed, RegistryError
 from trainer.registry.manifest import Manifest
-from trainer.registry.mlflow_aliases import MovedAlias, set_aliases
-from trainer.registry.mlflow_registry import MlflowRegistry
+from trainer.registry.mlflow_registry import MlflowRegistry, MovedAlias, set_aliases
 from trainer.registry.registry import Registry
 
 log = structlog.get_logger(__name__)

@@ -14,18 +14,15 @@ import structlog
 from confluent_kafka import KafkaException, TopicCollection
 
 from producer.kafka_client import admin_client
-from trainer.contracts import Step
 from trainer.jobs.comparisons import forget_positions
 from trainer.jobs.job import Job
-from trainer.jobs.job_store import active_jobs, transition
-from trainer.jobs.outbox import enqueue
-from trainer.service.step_result import StepEvent, retrain_record
+from trainer.jobs.job_store import active_jobs
+from trainer.service.step_result import StepEvent, cancel_job
 
 log = structlog.get_logger(__name__)
 
 TOPIC_RECREATED_RULE: Final = "event_topic_recreated"
 DESCRIBE_S: Final = 5.0
-_CANCELLED: Final[Step] = "declined"
 
 
 def topic_ids(client: Mapping[str, Any], topics: list[str]) -> dict[str, str]:
@@ -87,17 +84,7 @@ def cancel_jobs_of_recreated_topic(
         "the model requests a retrain; `driftline retrain` requests one now."
     )
     for job in jobs:
-        cancelled = job.to(job.state, rule=TOPIC_RECREATED_RULE, reason=reason).ended("cancelled")
-        transition(rows, job, cancelled)
-        enqueue(
-            rows,
-            [
-                retrain_record(
-                    cancelled,
-                    StepEvent(_CANCELLED, TOPIC_RECREATED_RULE, reason, {}),
-                    retrain_topic,
-                )
-            ],
-        )
+        step_event = StepEvent("declined", TOPIC_RECREATED_RULE, reason, {})
+        cancel_job(rows, job, step_event, retrain_topic, now_ms=job.now_ms)
     log.warning("the event topic was deleted and recreated", topic=topic, cancelled_jobs=len(jobs))
     return jobs

@@ -13,8 +13,7 @@ from producer.names import truncated_with_hash, version_key
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.shared_settings import KafkaSettings, TopicSettings
 from trainer.dataset.frame import RESERVED_COLUMNS
-from trainer.jobs.aliases import aliases_of
-from trainer.jobs.champions import Champion, set_champion, was_set_champion
+from trainer.jobs.champions import Champion, aliases_of, set_champion, was_set_champion
 from trainer.jobs.database import Database
 from trainer.jobs.outbox import enqueue
 from trainer.policy.naming import derived_id

@@ -10,15 +10,14 @@ import sqlite3
 import uuid
 from shlex import quote
 
-from trainer.jobs.aliases import aliases_of
-from trainer.jobs.champions import champion_of, previous_champion
+from trainer.jobs.champions import aliases_of, champion_of, previous_champion
 from trainer.jobs.job import Job, JobData
-from trainer.jobs.job_store import active_jobs, add_job, latest_ms
-from trainer.jobs.outbox import enqueue
+from trainer.jobs.job_store import active_job_of, latest_ms
 from trainer.policy.naming import job_id_of
 from trainer.registry.manifest import Manifest
 from trainer.service.context import TrainerContext
-from trainer.service.step_result import StepEvent, retrain_record
+from trainer.service.proposal import BY_A_PERSON
+from trainer.service.step_result import StepEvent, add_reported_job
 
 
 class RequestRejected(ValueError):  # noqa: N818 - expected, and it has a fix
@@ -54,7 +53,6 @@ def retrain_request(rows: sqlite3.Connection, context: TrainerContext, model: st
         job_id=job_id_of(caused_by),
         caused_by=caused_by,
         model=model,
-        episode_id=None,
         champion=champion.version,
         state="asked",
         asked_ms=latest_ms(rows, model),
@@ -113,18 +111,15 @@ def add_request(rows: sqlite3.Connection, context: TrainerContext, job: Job) -> 
     Raises:
         RequestRejected: another job of the model runs.
     """
-    running = [other for other in active_jobs(rows) if other.model == job.model]
-    if running:
+    running = active_job_of(rows, job.model)
+    if running is not None:
         raise RequestRejected(
-            f"a job of {job.model} is {running[0].state} ({running[0].job_id})",
+            f"a job of {job.model} is {running.state} ({running.job_id})",
             fix="repeat the request when it is done; a running trainer ends it (driftline train)",
         )
-    add_job(rows, job)
     reason = job.work.reason or f"A person requests a retrain of {job.model}."
-    enqueue(
-        rows,
-        [retrain_record(job, StepEvent("requested", "person", reason, {}), context.topics.retrain)],
-    )
+    step_event = StepEvent("requested", BY_A_PERSON, reason, {})
+    add_reported_job(rows, job, step_event, context.topics.retrain)
 
 
 def _promotion_job(
@@ -141,7 +136,6 @@ def _promotion_job(
         job_id=job_id_of(caused_by),
         caused_by=caused_by,
         model=manifest.model,
-        episode_id=None,
         champion=manifest.version if champion is None else champion.version,
         challenger=manifest.version,
         state="promoting",
@@ -150,7 +144,7 @@ def _promotion_job(
             artifact_sha256=manifest.artifact_sha256,
             promote=True,
             rolls_back=rolls_back,
-            rule="person",
+            rule=BY_A_PERSON,
             reason=reason,
         ),
     )

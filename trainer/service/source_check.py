@@ -11,8 +11,7 @@ from trainer.dataset.frame import ColumnRoles, Dataset
 from trainer.dataset.source_exclusion import exclude_sources
 from trainer.jobs.job import Job
 from trainer.policy.excluded_sources import ExcludedSource
-from trainer.service.context import StepInputs, TrainerContext
-from trainer.service.job_contents import champions_profile, trained_rows
+from trainer.service.context import StepInputs, TrainerContext, champions_profile, trained_rows
 from trainer.service.step_result import StepEvent
 
 log = structlog.get_logger(__name__)

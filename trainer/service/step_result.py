@@ -10,7 +10,7 @@ import msgspec
 from trainer.contracts import RETRAIN_CE_TYPE, RetrainEvent, Step
 from trainer.jobs.champions import Champion, set_champion
 from trainer.jobs.job import Job
-from trainer.jobs.job_store import transition
+from trainer.jobs.job_store import add_job, transition
 from trainer.jobs.outbox import OutboundRecord, enqueue
 from trainer.policy.decide import Numbers
 from trainer.policy.naming import event_id
@@ -71,3 +71,25 @@ def retrain_record(job: Job, step_event: StepEvent, topic: str) -> OutboundRecor
         time_ms=job.now_ms,
     )
     return OutboundRecord(event.id, topic, job.model, RETRAIN_CE_TYPE, msgspec.json.encode(event))
+
+
+def add_reported_job(rows: sqlite3.Connection, job: Job, step_event: StepEvent, topic: str) -> bool:
+    """Record a job with its first event; return False if its cause has a job already.
+
+    Raises:
+        sqlite3.IntegrityError: another job of the model runs.
+    """
+    if not add_job(rows, job):
+        return False
+    enqueue(rows, [retrain_record(job, step_event, topic)])
+    return True
+
+
+def cancel_job(
+    rows: sqlite3.Connection, job: Job, step_event: StepEvent, topic: str, *, now_ms: int
+) -> None:
+    """Cancel a job at event time ``now_ms``, for the rule and the reason of the event."""
+    why = {"rule": step_event.rule, "reason": step_event.reason}
+    cancelled = job.to(job.state, now_ms=now_ms, **why).ended("cancelled")
+    transition(rows, job, cancelled)
+    enqueue(rows, [retrain_record(cancelled, step_event, topic)])

@@ -31,8 +31,7 @@ from stream_monitor.trainer_heartbeat import (
     trainer_group,
 )
 from stream_monitor.web import WebServer
-from trainer.jobs.aliases import aliases_of
-from trainer.jobs.champions import champions
+from trainer.jobs.champions import aliases_of, champions
 from trainer.jobs.comparisons import forget_positions, label_positions
 from trainer.jobs.database import Database
 from trainer.jobs.deferred_alerts import deferred_alerts
@@ -58,8 +57,7 @@ from trainer.service.alert_consumer import (
 )
 from trainer.service.compare_versions import record_scored
 from trainer.service.context import WORK_FOLDER, StepInputs, TrainerContext
-from trainer.service.crash_guard import CrashGuard
-from trainer.service.job_executor import FinishedStep, JobExecutor, failure
+from trainer.service.job_executor import CrashGuard, FinishedStep, JobExecutor, failure
 from trainer.service.metrics import STALL_S, TrainerMetrics
 from trainer.service.monitor_watch import MonitorWatch, health_record
 from trainer.service.outbox_relay import OutboxRelay

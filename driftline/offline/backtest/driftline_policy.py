@@ -25,11 +25,10 @@ from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
 from stream_monitor.windows.tumbling import WindowSpec
-from trainer.evaluation.gate import check_refit, compare
+from trainer.evaluation.gate import best_window, check_refit, compare
 from trainer.evaluation.losses import Floats, Metric, losses, resolve_metric
 from trainer.evaluation.version_swap import SwapState, SwapTest
 from trainer.evaluation.vote import RECENT_EVENTS, VersionVote, VoteState, vote, vote_weights
-from trainer.evaluation.window_choice import best_window
 from trainer.fitting.model_fit import FitSpec
 from trainer.jobs.champions import Champion, set_champion
 from trainer.jobs.database import Database

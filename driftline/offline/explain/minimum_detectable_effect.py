@@ -7,8 +7,12 @@ from typing import Final
 
 import msgspec
 
-from driftline.offline.explain.detection_delay import events_to_confirmation, events_to_signal
-from driftline.offline.explain.simulated_shift import ChangeKind, FeatureShifts
+from driftline.offline.explain.detection_delay import (
+    ChangeKind,
+    FeatureShifts,
+    events_to_confirmation,
+    events_to_signal,
+)
 from driftline.offline.explain.threshold_calibration import references_of
 from stream_monitor.core.alert_budget import arl0_per_detector
 from stream_monitor.detectors.calibration import Budget

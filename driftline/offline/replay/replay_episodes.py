@@ -1,16 +1,18 @@
-"""Group the alerts of a replay into episodes, by row of the file.  Pure."""
+"""The result of a replay: its alerts as episodes, by row of the file.  Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
-from stream_monitor.contracts import ENDED_PHASES, DriftAlert
+from stream_monitor.contracts import ENDED_PHASES, DeadLetter, DriftAlert
 from stream_monitor.episodes.incidents import IncidentPolicy, incidents_of
+from stream_monitor.windows.closed_window import ClosedWindow
 
 _OPENING_PHASES: Final = (
     "started",
@@ -131,3 +133,24 @@ def only_in(these: Sequence[ReplayEpisode], those: Sequence[ReplayEpisode]) -> l
         return (a.feature, a.kind, a.segment) == (b.feature, b.kind, b.segment) and overlap
 
     return [one for one in these if not any(same(one, other) for other in those)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayResult:
+    """The events that were compared with a reference, and the resulting alerts and episodes.
+
+    ``n_reference`` is the number of events in the references, ``rejected`` the rejected records,
+    ``span_ms`` the period of the event times, ``seconds`` the duration of the replay.  ``timed``:
+    the events have times of their own.  ``windows`` are the closed windows, for pictures.
+    """
+
+    n_events: int
+    n_reference: int
+    n_features: int
+    alerts: list[DriftAlert]
+    rejected: list[DeadLetter]
+    episodes: list[ReplayEpisode]
+    span_ms: int
+    seconds: float
+    timed: bool = True
+    windows: list[ClosedWindow] = field(default_factory=list)

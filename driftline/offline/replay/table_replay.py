@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from driftline.offline.injection import Injection
-from driftline.offline.replay.replay_episodes import episodes_of
-from driftline.offline.replay.replay_result import ReplayResult
+from driftline.offline.replay.replay_episodes import ReplayResult, episodes_of
 from driftline.offline.replay.row_records import (
     MODEL,
     VERSION,

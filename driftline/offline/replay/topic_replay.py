@@ -6,8 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from driftline.offline.replay.replay_episodes import ReplayEpisode, episodes_of
-from driftline.offline.replay.replay_result import ReplayResult
+from driftline.offline.replay.replay_episodes import ReplayEpisode, ReplayResult, episodes_of
 from driftline.offline.replay.topic_range import TopicRange
 from driftline.offline.tables.source_error import SourceError
 from stream_monitor.contracts import DeadLetter, DriftAlert
