@@ -1,6 +1,7 @@
 """The services of infra/compose.yaml on a real engine: start, an incident, a killed monitor, stop.
 
 Without an engine, or without the images that it would have to pull, the test is skipped.
+``DRIFTLINE_IMAGE`` names an image of driftline that was built before.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class ComposeProject:
 
     def __init__(self) -> None:
         name = f"driftline-{uuid.uuid4().hex[:8]}"
-        self.image = f"{name}:test"
+        self.image = os.environ.get("DRIFTLINE_IMAGE", f"{name}:test")
         self.ports = {port: str(free_port()) for port in PORTS}
         own = {"NOTIFY_TARGETS": '{"chat":{"url":"json://127.0.0.1:1"}}'}
         self.environment = {**os.environ, "DRIFTLINE_IMAGE": self.image, **own, **self.ports}
@@ -100,7 +101,9 @@ def project() -> Iterator[ComposeProject]:
         yield project
     finally:
         project.run("down", "-v", "--timeout", "5")
-        subprocess.run(["docker", "image", "rm", project.image], capture_output=True, check=False)
+        if "DRIFTLINE_IMAGE" not in os.environ:
+            remove = ["docker", "image", "rm", project.image]
+            subprocess.run(remove, capture_output=True, check=False)
 
 
 def test_the_services_start_watch_recover_and_stop(project: ComposeProject, tmp_path: Path) -> None:
