@@ -1,9 +1,13 @@
-"""Every command that reads files, run as a person runs it, without a process of its own."""
+"""Commands, run as a person runs them; only a monitor has a process of its own."""
 
 from __future__ import annotations
 
 import functools
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,10 +36,27 @@ def _command() -> Any:
     return typer.main.get_command(app)  # built once: 30 ms
 
 
-def run(*arguments: str | Path) -> CommandResult:
-    done = CliRunner().invoke(_command(), [str(argument) for argument in arguments])
+def run(*arguments: str | Path, settings: Mapping[str, str] | None = None) -> CommandResult:
+    """A command; ``settings`` are environment variables."""
+    words = [str(argument) for argument in arguments]
+    done = CliRunner().invoke(_command(), words, env=settings)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return CommandResult(done.exit_code, done.stdout, done.stderr)
+
+
+def run_or_start(settings: Mapping[str, str], *arguments: str) -> CommandResult:
+    """A command; a monitor, which is made for a process of its own, in one."""
+    if arguments[0] != "monitor":
+        return run(*arguments, settings=settings)
+    done = subprocess.run(
+        [sys.executable, "-m", "driftline", *arguments],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
 def read_by(command: str, file: Path, *options: str) -> CommandResult:

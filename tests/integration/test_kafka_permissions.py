@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +12,7 @@ import pytest
 from driftline.serving import ChampionModel
 from producer.events import Event
 from producer.logger import InferenceLogger
+from tests.cases.command_runner import run_or_start
 from tests.integration.monitor_harness import MODELS, MonitorHarness, log_of, until
 from tests.integration.permitted_kafka import Permission, PermittedKafka, permitted_kafka
 from tests.integration.trainer_harness import MODEL, N_AFTER, N_BEFORE, TrainerHarness
@@ -82,17 +80,6 @@ def environment(kafka: PermittedKafka, role: str, stage_prefix: str) -> dict[str
     }
 
 
-def command(settings: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "driftline", *arguments],
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 def test_a_monitor_a_logger_and_a_reader_need_no_more_than_the_table(
     kafka: PermittedKafka, harness: MonitorHarness
 ) -> None:
@@ -117,9 +104,9 @@ def test_a_monitor_a_logger_and_a_reader_need_no_more_than_the_table(
         "DRIFTLINE_REDIS__URL": harness.redis_url,
     }
     for asked in ("status", "doctor", "alerts list", "audit m", "coverage", "dead-letters show"):
-        output = command(reads, *asked.split())
-        assert "permission" not in output.stdout + output.stderr, output.stdout + output.stderr
-        assert output.returncode == 0, output.stdout + output.stderr
+        output = run_or_start(reads, *asked.split())
+        assert "permission" not in output.out + output.err, output.out + output.err
+        assert output.code == 0, output.out + output.err
     monitor.terminate()
     assert monitor.wait(60) == 0
 
@@ -181,12 +168,12 @@ def test_a_missing_permission_is_named(
     kafka.deny(role, [Permission(operation, name)])
     if operation == "Describe":  # who may read or write may describe
         kafka.deny(role, [Permission(other, name) for other in ("Read", "Write")])
-    output = command(
+    output = run_or_start(
         {**environment(kafka, role, prefix), "DRIFTLINE_REDIS__URL": harness.redis_url}, *arguments
     )
 
-    words = output.stdout + output.stderr
-    assert output.returncode == 4, words
+    words = output.out + output.err
+    assert output.code == 4, words
     assert f"User:{role} has no permission {operation} on topic {name}" in words
     assert "SECURITY.md" in words
     assert "Traceback" not in words
@@ -198,16 +185,16 @@ def test_a_monitor_without_permission_for_its_group_names_it(
     granted(kafka, "monitor", harness.prefix)
     group = f"{harness.prefix}.monitor"
     kafka.deny("monitor", [Permission("Read", group, group=True)])
-    output = command(
+    output = run_or_start(
         {
             **environment(kafka, "monitor", harness.prefix),
             "DRIFTLINE_REDIS__URL": harness.redis_url,
         },
         "monitor",
     )
-    assert output.returncode == 4, output.stderr
-    assert f"User:monitor has no permission Read on group {group}" in output.stderr
-    assert "Traceback" not in output.stderr
+    assert output.code == 4, output.err
+    assert f"User:monitor has no permission Read on group {group}" in output.err
+    assert "Traceback" not in output.err
 
 
 @pytest.mark.long
@@ -217,13 +204,13 @@ def test_a_reader_without_the_trainers_group_names_it(
     granted(kafka, "reader", harness.prefix)
     group = f"{harness.prefix}.trainer"
     kafka.deny("reader", [Permission("Describe", group, group=True)])
-    done = command(
+    done = run_or_start(
         {**environment(kafka, "reader", harness.prefix), "DRIFTLINE_REDIS__URL": harness.redis_url},
         "status",
     )
-    assert done.returncode == 4, done.stdout + done.stderr
-    assert f"User:reader has no permission Describe on group {group}" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 4, done.out + done.err
+    assert f"User:reader has no permission Describe on group {group}" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_events_that_may_not_be_written_are_counted_and_named(

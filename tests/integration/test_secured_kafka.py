@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from driftline.serving import ChampionModel
 from producer.events import Event
 from producer.logger import InferenceLogger
 from stream_monitor.runtime.poison_records import MAX_ATTEMPTS
+from tests.cases.command_runner import run_or_start
 from tests.integration.monitor_harness import (
     MODELS,
     SHORT_SESSION,
@@ -41,17 +39,6 @@ def environment(address: str, librdkafka: Settings) -> dict[str, str]:
         "DRIFTLINE_KAFKA__BOOTSTRAP_SERVERS": address,
         "DRIFTLINE_KAFKA__LIBRDKAFKA": json.dumps(librdkafka),
     }
-
-
-def command(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "driftline", *arguments],
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize(
@@ -97,7 +84,7 @@ def test_commands_and_loggers_get_in(secured: SecuredKafka, redis_url: str, door
         "DRIFTLINE_REDIS__URL": redis_url,
         "DRIFTLINE_TOPICS__PREFIX": f"secured-{door.lower()}",
     }
-    assert command("topics", "create", **settings).returncode == 0
+    assert run_or_start(settings, "topics", "create").code == 0
     with InferenceLogger(
         address,
         model="m",
@@ -109,12 +96,12 @@ def test_commands_and_loggers_get_in(secured: SecuredKafka, redis_url: str, door
             logger.log(features={"x": number}, prediction=0.5)
     assert logger.counters().delivered == 100
 
-    looked = command("doctor", "--json", **settings)
-    problems = [f for f in json.loads(looked.stdout)["findings"] if f["level"] == "problem"]
+    looked = run_or_start(settings, "doctor", "--json")
+    problems = [f for f in looked.json()["findings"] if f["level"] == "problem"]
     assert [f["fix"] for f in problems] == ["start a worker: driftline monitor"], problems
     for arguments in (("status",), ("alerts", "list")):
-        output = command(*arguments, **settings)
-        assert output.returncode == 0, output.stderr
+        output = run_or_start(settings, *arguments)
+        assert output.code == 0, output.err
 
 
 @pytest.mark.long
@@ -176,7 +163,7 @@ def test_an_authentication_error_names_its_reason(
     elif "stranger" in what:  # that a broker hangs up is not believed at once
         commands = [("doctor",)]
     for arguments in commands:
-        output = command(*arguments, **settings)
-        assert output.returncode == (4 if arguments == ("doctor",) else code), arguments
-        assert reported in output.stdout + output.stderr, arguments
-        assert "Traceback" not in output.stderr
+        output = run_or_start(settings, *arguments)
+        assert output.code == (4 if arguments == ("doctor",) else code), arguments
+        assert reported in output.out + output.err, arguments
+        assert "Traceback" not in output.err
