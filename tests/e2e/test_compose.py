@@ -1,7 +1,7 @@
 """The services of infra/compose.yaml on a real engine: start, an incident, a killed monitor, stop.
 
 Without an engine, or without the images that it would have to pull, the test is skipped.
-``DRIFTLINE_IMAGE`` names an image of driftline that was built before.
+``IMAGE`` names an image of driftline that was built before.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from driftline.stack.server_process import free_port
 from producer.safe_path import python_command
 from tests.e2e.document_blocks import ROOT
 from tests.e2e.test_init import COLUMNS, ROWS
+from tests.e2e.test_up import run_in
 from tests.integration.monitor_harness import until
 
 IMAGES: Final = ("apache/kafka:4.3.1", "redis:7", "python:3.11-slim")
@@ -53,10 +54,10 @@ class ComposeProject:
 
     def __init__(self) -> None:
         name = f"driftline-{uuid.uuid4().hex[:8]}"
-        self.image = os.environ.get("DRIFTLINE_IMAGE", f"{name}:test")
+        self.image = os.environ.get("IMAGE", f"{name}:test")
         self.ports = {port: str(free_port()) for port in PORTS}
         own = {"NOTIFY_TARGETS": '{"chat":{"url":"json://127.0.0.1:1"}}'}
-        self.environment = {**os.environ, "DRIFTLINE_IMAGE": self.image, **own, **self.ports}
+        self.environment = {**os.environ, "IMAGE": self.image, **own, **self.ports}
         file = str(ROOT / "infra" / "compose.yaml")
         self._command = ["docker", "compose", "-p", name, "-f", file, "--profile", "notify"]
 
@@ -81,14 +82,7 @@ class ComposeProject:
             "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{self.ports['KAFKA_PORT']}",
             "REDIS_URL": f"redis://127.0.0.1:{self.ports['REDIS_PORT']}/0",
         }
-        return subprocess.run(
-            python_command("driftline", *words),
-            cwd=folder,
-            env={**os.environ, **servers},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        return run_in(folder, python_command("driftline", *words), {**os.environ, **servers})
 
     def get(self, port: str, path: str) -> httpx.Response:
         return httpx.get(f"http://127.0.0.1:{self.ports[port]}{path}", trust_env=False, timeout=10)
@@ -101,7 +95,7 @@ def project() -> Iterator[ComposeProject]:
         yield project
     finally:
         project.run("down", "-v", "--timeout", "5")
-        if "DRIFTLINE_IMAGE" not in os.environ:
+        if "IMAGE" not in os.environ:
             remove = ["docker", "image", "rm", project.image]
             subprocess.run(remove, capture_output=True, check=False)
 
