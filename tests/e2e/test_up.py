@@ -15,7 +15,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from driftline.cli.app import app
 from driftline.stack.server_process import free_port
 from producer.safe_path import python_command
 from tests.e2e.test_init import COLUMNS, ROWS
@@ -91,7 +93,8 @@ def answer_of(url: str) -> str:
         return ""
 
 
-def test_the_first_ten_minutes(tmp_path: Path) -> None:
+def test_the_first_ten_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "train.csv").write_text(ROWS)
     heading, *rows = ROWS.splitlines()
     live = [rows[i % len(rows)] for i in range(LIVE_ROWS)]
@@ -105,8 +108,9 @@ def test_the_first_ten_minutes(tmp_path: Path) -> None:
         run_in(tmp_path, driftline("profile", "send", "churn-1.profile.json"), own)
 
         def events() -> int:
-            status = json.loads(run_in(tmp_path, driftline("status", "--json"), own))
-            counters = [one["counters"] for one in status["partitions"]]
+            status = CliRunner().invoke(app, ["status", "--json"], env=exports)
+            assert status.exit_code == 0, status.output
+            counters = [one["counters"] for one in json.loads(status.stdout)["partitions"]]
             return sum(one["valid"] + one["late"] for one in counters)
 
         publish = driftline("publish", "live.csv", "--model", "churn", "--version", "1", *COLUMNS)
