@@ -176,8 +176,12 @@ class Committer:
             chunked=bool(owned.chunked_fields.chunks),
         )
         failpoint("monitor.commit.ready")
-        with self._metrics.commit_seconds.time():
-            answer = await self._send(owned, commit)
+        try:
+            with self._metrics.commit_seconds.time():
+                answer = await self._send(owned, commit)
+        except BaseException:  # a cancellation too
+            self._partitions.drop(owned)  # its changes were taken: a later commit would lack them
+            raise
         failpoint("monitor.commit.answered")
         self._metrics.commits.labels(answer.outcome.value).inc()
         if owned.is_lost() or answer.outcome in _APPLIED:
