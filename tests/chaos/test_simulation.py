@@ -18,6 +18,8 @@ from tests.chaos.simulation import left_behind, play, undisturbed
 from tests.hypothesis_profiles import examples
 from tests.integration import counting_worker
 
+pytestmark = pytest.mark.slow
+
 SEEDS = int(os.environ.get("DRIFTLINE_CHAOS_SEEDS", examples(120)))
 MUTANT_SEEDS = 300
 """The rarest flaw shows in one schedule of 25; a test ends with the first that shows it."""
@@ -60,7 +62,6 @@ def test_every_schedule_ends_as_if_nothing_had_happened(redis_url: str) -> None:
         assert seen[what] >= SEEDS // 10, f"the schedules are too tame: {seen}"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("flaw", [flaw for flaw in Flaw if flaw is not Flaw.NONE])
 def test_a_protocol_without_one_of_its_rules_is_found_out(redis_url: str, flaw: Flaw) -> None:
     def wrong(seed: int) -> bool:

@@ -44,6 +44,7 @@ def test_silence_halving_and_doubling_are_reported_within_the_hour() -> None:
     assert doubled <= 60
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1_000), st.lists(st.integers(1, 2_999), max_size=4))
 def test_restoring_at_any_slot_continues_identically(seed: int, cuts: list[int]) -> None:
     rng = random.Random(seed)  # noqa: S311
