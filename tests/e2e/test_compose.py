@@ -44,6 +44,7 @@ def has_images() -> bool:
 
 
 pytestmark = [
+    pytest.mark.kafka,
     pytest.mark.long,
     pytest.mark.skipif(not has_images(), reason="no container engine with the images"),
 ]
