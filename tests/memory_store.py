@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 
+from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.runtime.partitions import OwnedPartition
+from stream_monitor.state.partition_state import PartitionStateFactory
 from stream_monitor.state.redis_store import RedisStateStore
 from stream_monitor.state.store import (
     ATTEMPT_FIELD,
@@ -149,3 +153,20 @@ class InMemoryStateStore(RedisStateStore):
 
     async def close(self) -> None:
         """Do nothing: there is no connection."""
+
+
+async def new_partition(store: InMemoryStateStore, spec: MonitorSpec, topic: str) -> OwnedPartition:
+    """Acquire partition 0 of a topic under the key ``key``; nothing of it is stored yet."""
+    acquired = await store.acquire("key", 1, "member", 0)
+    assert isinstance(acquired, Acquired)
+    return OwnedPartition(
+        topic=topic,
+        partition=0,
+        key="key",
+        fencing_token=acquired.fencing_token,
+        fetch_generation="e",
+        partition_state=PartitionStateFactory(spec, "driftline").new(topic, 0),
+        position=0,
+        committed=None,
+        last_record_s=time.monotonic(),
+    )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from typing import Any, Final, cast
 
 import msgspec
@@ -21,16 +20,15 @@ from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.metrics import Metrics
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.outbox import OutboxRelay
-from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
+from stream_monitor.runtime.partitions import OwnedPartitions
 from stream_monitor.runtime.processor import BatchProcessor
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.settings import CommitSettings, DeadLetterSettings
-from stream_monitor.state.partition_state import ALERT, PartitionStateFactory
-from stream_monitor.state.store import Acquired
+from stream_monitor.state.partition_state import ALERT
 from tests.builders import batch_of
 from tests.call_path import ROOT, CallPath
 from tests.golden.behaviour import SPECS, TOPIC, read
-from tests.memory_store import InMemoryStateStore
+from tests.memory_store import InMemoryStateStore, new_partition
 
 MAX_PATH: Final = 20
 MAX_OTHERS: Final = 74
@@ -90,19 +88,7 @@ async def traced() -> CallPath:
         limit=DeadLetterSettings(),
         on_limit=cast("Any", pytest.fail),
     )
-    acquired = await store.acquire("key", 1, "member", 0)
-    assert isinstance(acquired, Acquired)
-    owned = OwnedPartition(
-        topic=TOPIC,
-        partition=0,
-        key="key",
-        fencing_token=acquired.fencing_token,
-        fetch_generation="e",
-        partition_state=PartitionStateFactory(SPECS["demo"], "driftline").new(TOPIC, 0),
-        position=0,
-        committed=None,
-        last_record_s=time.monotonic(),
-    )
+    owned = await new_partition(store, SPECS["demo"], TOPIC)
     partitions.add(owned)
     for start in range(0, len(recording.records), BATCH_RECORDS):
         part = [ConsumerRecord(*r) for r in recording.records[start : start + BATCH_RECORDS]]

@@ -15,10 +15,9 @@ from stream_monitor.runtime.outbox import OutboxRelay
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.settings import CommitSettings
-from stream_monitor.state.partition_state import PartitionStateFactory
-from stream_monitor.state.store import Acquired, Commit, CommitOutcome, CommitResult
+from stream_monitor.state.store import Commit, CommitOutcome, CommitResult
 from tests.event_loop import in_event_loop
-from tests.memory_store import InMemoryStateStore
+from tests.memory_store import InMemoryStateStore, new_partition
 
 TOPIC = "log"
 
@@ -51,19 +50,7 @@ async def uncommitted(
         settings=CommitSettings(timeout_s=timeout_s),
         on_rejected=lambda _owned, outcome: pytest.fail(outcome),
     )
-    acquired = await store.acquire("key", 1, "member", 0)
-    assert isinstance(acquired, Acquired)
-    owned = OwnedPartition(
-        topic=TOPIC,
-        partition=0,
-        key="key",
-        fencing_token=acquired.fencing_token,
-        fetch_generation="e",
-        partition_state=PartitionStateFactory(MonitorSpec(), "driftline").new(TOPIC, 0),
-        position=0,
-        committed=None,
-        last_record_s=0.0,
-    )
+    owned = await new_partition(store, MonitorSpec(), TOPIC)
     partitions.add(owned)
     owned.advance(7, time.monotonic())
     return committer, owned
