@@ -18,6 +18,7 @@ _FULL_WAIT_S: Final = 0.01
 _QUEUE_SETTINGS: Final[dict[str, Any]] = {
     "queue.buffering.max.messages": 50_000,
     "queue.buffering.max.kbytes": 65_536,
+    "linger.ms": 0,  # an alert waits for no other; librdkafka still batches what queues up
     "log_level": 3,
 }
 
