@@ -55,10 +55,6 @@ class _Chunk:
         self.versions += versions
         self.values += values
 
-    def waiting_rows(self) -> Collection[int]:
-        """The rows that wait."""
-        return range(len(self.ids)) if self.rows is None else self.rows.values()
-
     def rows_by_id(self) -> dict[int, int]:
         """The rows of the ids that wait."""
         if self.rows is None:
@@ -90,7 +86,8 @@ class PendingChunk(msgspec.Struct, frozen=True, array_like=True):
     codes: list[int]
     values: list[Any]
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise ValueError where the columns do not fit together, as in a damaged store."""
         if not self.ids or len({*map(len, (self.ids, self.times_ms, self.codes, self.values))}) > 1:
             raise ValueError("labels: the columns of a chunk differ in length")
         if max(self.times_ms) > self.latest_ms or not 0 <= min(self.codes) <= max(self.codes) < len(
@@ -201,6 +198,7 @@ class PendingRecords:
         pending = cls()
         n = 0
         for chunk, of in sorted(parts, key=itemgetter(0)):
+            of.check()
             pending._chunk_of |= dict.fromkeys(of.ids, chunk)
             n += len(of.ids)
             versions = list(map(of.versions.__getitem__, of.codes))
@@ -215,14 +213,13 @@ class PendingRecords:
 
 def _columns(known: _Chunk) -> PendingChunk:
     """The entries that wait, in their order, which does not depend on batches."""
-    rows = known.waiting_rows()
-    names = sorted({known.versions[row] for row in rows})
-    codes = {version: i for i, version in enumerate(names)}
-    return PendingChunk(
-        known.latest_ms,
-        [known.ids[row] for row in rows],
-        [known.times_ms[row] for row in rows],
-        names,
-        [codes[known.versions[row]] for row in rows],
-        [known.values[row] for row in rows],
-    )
+    if known.rows is not None:
+        known.keep(list(known.rows.values()))
+    names = sorted(set(known.versions))
+    codes = [0] * len(known.ids)
+    if len(names) > 1:
+        code_of = {version: i for i, version in enumerate(names)}
+        codes = list(map(code_of.__getitem__, known.versions))
+    # Copies: the state that is stored must not follow what is added later.
+    ids, times_ms, values = known.ids.copy(), known.times_ms.copy(), known.values.copy()
+    return PendingChunk(known.latest_ms, ids, times_ms, names, codes, values)
