@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from stream_monitor.statistics.fixed_point import Ints
+from stream_monitor.statistics.fixed_point import Floats
 
 _LEAST_RUN: Final = 50
 _LONGER: Final = 3  # times the longest run of the reference
@@ -36,21 +36,22 @@ class ConstantValueChange(NamedTuple):
     """A change found after ``seen`` events of a batch: constant at ``value``, or varying again."""
 
     seen: int
-    value: int
+    value: float
     n_events: int
     """The events of the run, or those since the values vary again."""
     broken: bool
 
 
 class ConstantValueState(msgspec.Struct, array_like=True):
-    """The present run of equal fixed-point values.
+    """The present run of equal values.
 
     ``value`` is that of an open episode, and ``since`` the number of events since the run of it.
+    Earlier releases stored fixed-point values, which are read: such a run begins anew.
     """
 
-    last: int | None = None
+    last: float | None = None
     run: int = 0
-    value: int | None = None
+    value: float | None = None
     since: int = 0
 
 
@@ -66,19 +67,23 @@ class ConstantValueRule:
         """Whether an episode is open."""
         return self.state.value is not None
 
-    def observe(self, values: Ints) -> list[ConstantValueChange]:
-        """Apply consecutive fixed-point values, shape (n,)."""
+    def observe(self, values: Floats) -> list[ConstantValueChange]:
+        """Apply consecutive values as they were sent, shape (n,).
+
+        Fixed-point values would not do: those far beyond the reference have one limit, and those
+        that are small next to it become zero.
+        """
         if not len(values):
             return []
         limit = self.limit_events
-        carried = self.state.run if self.state.last == int(values[0]) else 0
+        carried = self.run_before(values)
         differs = values[1:] != values[:-1]
         if (
             self.state.value is None
             and carried + 1 < limit
             and np.count_nonzero(differs) == len(differs)
         ):  # the usual case: no value comes twice in succession
-            self.state.last = int(values[-1])
+            self.state.last = float(values[-1])
             self.state.run = 1 if len(values) > 1 else carried + 1
             self.state.since = 0
             return []
@@ -93,24 +98,32 @@ class ConstantValueRule:
                 start, end = int(starts[i]), int(ends[i])
                 if start + limit > 0:  # else it was reported by an earlier call
                     self._end_if_varying(start + limit, values, changes)
-                    self.state.value = int(values[end - 1])
+                    self.state.value = float(values[end - 1])
                     changes.append(
-                        ConstantValueChange(start + limit, int(values[end - 1]), limit, broken=True)
+                        ConstantValueChange(
+                            start + limit, float(values[end - 1]), limit, broken=True
+                        )
                     )
                 self.state.since = -end
             self._end_if_varying(len(values), values, changes)
             is_open = self.state.value is not None
             self.state.since = self.state.since + len(values) if is_open else 0
-        self.state.last, self.state.run = int(values[-1]), int(runs[-1])
+        self.state.last, self.state.run = float(values[-1]), int(runs[-1])
         return changes
 
-    def _end_if_varying(self, until: int, values: Ints, changes: list[ConstantValueChange]) -> None:
+    def run_before(self, values: Floats) -> int:
+        """The number of values that were observed last and equal the first of ``values``."""
+        return self.state.run if len(values) and self.state.last == float(values[0]) else 0
+
+    def _end_if_varying(
+        self, until: int, values: Floats, changes: list[ConstantValueChange]
+    ) -> None:
         """End the episode once ``limit_events`` events have come since its run."""
         if self.state.value is None or until + self.state.since < self.limit_events:
             return
         seen = self.limit_events - self.state.since
         changes.append(
-            ConstantValueChange(seen, int(values[seen - 1]), self.limit_events, broken=False)
+            ConstantValueChange(seen, float(values[seen - 1]), self.limit_events, broken=False)
         )
         self.state.value = None
 

@@ -17,14 +17,14 @@ from stream_monitor.checks.constant_value import (
     run_limit,
 )
 from stream_monitor.checks.out_of_range import OutOfRangeChange, OutOfRangeRule, OutOfRangeState
-from stream_monitor.checks.unit import UnitChange, UnitRule, UnitState
+from stream_monitor.checks.unit import SPAN_EVENTS, UnitChange, UnitRule, UnitState
 from stream_monitor.checks.version_events import Onset
 from stream_monitor.contracts import Phase, Severity
 from stream_monitor.episodes.phase_decision import PhaseDecision, Suspicion
 from stream_monitor.ingest.batch import Ints
 from stream_monitor.reference.bounds import ValueBounds
 from stream_monitor.reference.feature_reference import FeatureReference
-from stream_monitor.reference.transform import Transform, Transformed
+from stream_monitor.reference.transform import MAX_SCALED, Transform, Transformed
 from stream_monitor.statistics.distance import psi_adjusted
 from stream_monitor.statistics.fixed_point import FIXED_POINT
 
@@ -32,6 +32,12 @@ RuleName: TypeAlias = Literal["unit", "constant", "range"]
 RuleChange: TypeAlias = UnitChange | ConstantValueChange | OutOfRangeChange
 _MANY: Final = 0.01
 _SOME: Final = 0.001
+
+
+def _fixed(reference: FeatureReference, value: float) -> int:
+    """The value in scales of the reference, in fixed point."""
+    scaled = (value - reference.centre) / reference.scale
+    return round(min(max(scaled, -MAX_SCALED), MAX_SCALED) * FIXED_POINT)
 
 
 def rule_of(change: RuleChange) -> RuleName:
@@ -75,6 +81,7 @@ class DataQualityRules:
         self._odd_of_drift = False
         quantiles = reference.quantiles
         self._last_index = 2 * len(quantiles)
+        self._constant_is_odd = reference.longest_run < SPAN_EVENTS
         self._has_wide_bounds = (
             bounds is not None
             and len(quantiles) > 0
@@ -105,9 +112,12 @@ class DataQualityRules:
             return found
         outside = (values.index == 0) | (values.index == self._last_index)
         if self._units is not None:
-            found += self._units.observe(values.scaled, outside)
-        if self._constant is not None:
-            found += self._constant.observe(values.scaled)
+            raw, run = None, 0
+            if self._constant is not None and values.raw is not None and self._constant_is_odd:
+                raw, run = values.raw, self._constant.run_before(values.raw)
+            found += self._units.observe(values.scaled, outside, raw, run)
+        if self._constant is not None and values.raw is not None:
+            found += self._constant.observe(values.raw)
         if self.odd is not None and values.raw is not None:
             inside = self._has_wide_bounds and not outside.any()
             found += self.odd.observe(values.raw, values.index, all_inside=inside)
@@ -146,8 +156,7 @@ class DataQualityRules:
             n, cause, after = change.since, change.conversion, change.after
             up = change.after > change.before
         else:
-            n, cause = change.n_events, "constant"
-            after = self.reference.centre + self.reference.scale * change.value / FIXED_POINT
+            n, cause, after = change.n_events, "constant", change.value
             up = after > (self.reference.mean or 0.0)
         i = change.seen - 1 if positions is None else int(positions[change.seen - 1])
         at = int(offsets[i]), int(times_ms[i])
@@ -162,7 +171,7 @@ class DataQualityRules:
         effect, p_value = (
             psi_adjusted(bins, self.reference.bin_counts, 1.0) if change.broken else (0.0, 1.0)
         )
-        total = round((after - self.reference.centre) / self.reference.scale * FIXED_POINT)
+        total = _fixed(self.reference, after)
         return PhaseDecision(
             "started" if change.broken else "recovered",
             suspicion,
@@ -174,6 +183,7 @@ class DataQualityRules:
             *at,
             cause=cause,
             severity="high",
+            value=change.value if isinstance(change, ConstantValueChange) else None,
         )
 
     def _of_odd(

@@ -68,8 +68,8 @@ class SignalCheck(Check[Observed]):
     def _finding(self, check: CheckName, decision: PhaseDecision) -> Finding:
         signal = self.signal
         reference = signal.reference
-        after = decision.value if check == "range" else None
-        if check not in ("validity", "range"):
+        after = decision.value if check in ("range", "constant") else None
+        if after is None and check not in ("validity", "range"):
             after = _mean_after(reference, decision)
         severity = decision.severity or "low"
         if check == "concept" and after is not None:
@@ -132,7 +132,8 @@ def _mean_after(reference: FeatureReference, decision: PhaseDecision) -> float |
         return None
     if reference.kind == "numeric":
         mean_z = decision.total / decision.n_events / FIXED_POINT
-        return reference.centre + reference.scale * mean_z
+        after = reference.centre + reference.scale * mean_z
+        return after if abs(after) >= reference.scale / FIXED_POINT else 0.0  # their resolution
     if reference.kind == "outcome":
         return share_wrong(decision.bins)
     return decision.bins[-1] / decision.n_events if reference.kind == "boolean" else None

@@ -5,7 +5,8 @@ need days to distinguish it from weather.  The rule needs two spans of 32 events
 nearly all values of a span are outside of the reference, the level jumped by at least three
 reference standard deviations, most of it from one event to the next (weather takes hours), and a
 known conversion maps the level before the jump to the level after it.  Where several conversions
-do, the rule names the one that also explains the change of spread.
+do, the rule names the one that also explains the change of spread.  No conversion makes varying
+values constant: a sensor that fails at 0 is not sent in another unit.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from stream_monitor.ingest.batch import Bools, Ints
+from stream_monitor.ingest.batch import Bools, Floats, Ints
 
 SPAN_EVENTS: Final = 32
 _OUTSIDE_SHARE: Final = 0.9
@@ -80,6 +81,9 @@ def conversion_between(
     >>> small = SpanStatistics(38.0, 3.0, 1.0)
     >>> conversion_between(SpanStatistics(41.0, 3.0, 1.0), small, 9.0) is None
     True
+    >>> nothing = SpanStatistics(0.0, 0.0, 41.0)
+    >>> conversion_between(SpanStatistics(41.0, 3.0, 1.0), nothing, 9.0) is None
+    True
     """
     jump = abs(after.level - before.level)
     if not jump >= _MIN_JUMP_SD * sd > 0 or after.step < _STEP_SHARE * jump:
@@ -88,7 +92,14 @@ def conversion_between(
     def miss(conversion: Conversion) -> float:
         expected = conversion.slope * before.level + conversion.intercept
         moved = abs(expected - before.level)
-        return abs(after.level - expected) / moved if moved else math.inf
+        if not moved:
+            return math.inf
+        missed = abs(after.level - expected) / moved
+        if conversion.intercept or conversion.slope >= 1:
+            return missed
+        # Next to a large level, a hundredth of it, a millionth and zero are all the same.
+        implied = after.level / conversion.slope
+        return max(missed, abs(implied - before.level) / (2 * abs(before.level)))
 
     def unlikeliness(conversion: Conversion) -> float:
         expected = conversion.slope * before.spread
@@ -173,6 +184,12 @@ def _sums_of_few(
         before = part[-1]
 
 
+def _is_constant(raw: Floats, run: int) -> bool:
+    """Whether the span that ends with ``raw`` has one value; ``run`` as in `UnitRule.observe`."""
+    part = raw[-SPAN_EVENTS:]
+    return len(part) + run >= SPAN_EVENTS and bool((part == part[0]).all())
+
+
 class UnitRule:
     """Compares consecutive spans of one numeric feature, in raw units."""
 
@@ -189,8 +206,14 @@ class UnitRule:
         now = self.state
         now.n = now.total = now.squares = now.outside = now.step = 0
 
-    def observe(self, values: Ints, outside: Bools) -> list[UnitChange]:
-        """Apply consecutive fixed-point values (n,); ``outside`` marks those out of range."""
+    def observe(
+        self, values: Ints, outside: Bools, raw: Floats | None = None, run: int = 0
+    ) -> list[UnitChange]:
+        """Apply consecutive fixed-point values (n,); ``outside`` marks those out of range.
+
+        ``raw`` are the values as they were sent, if a constant one is unusual; ``run`` is the
+        number of values equal to the first that came immediately before.
+        """
         changes: list[UnitChange] = []
         if not len(values):
             return changes
@@ -214,7 +237,7 @@ class UnitRule:
             state.squares += squares
             state.outside += n_outside
             state.step = max(state.step, step)
-            self._close_if_full(end, changes)
+            self._close_if_full(end, changes, raw, run)
             start = end
         return changes
 
@@ -240,16 +263,20 @@ class UnitRule:
             self._centre + self._factor * mean, spread, abs(self._factor) * self.state.step
         )
 
-    def _close_if_full(self, seen: int, changes: list[UnitChange]) -> None:
+    def _close_if_full(
+        self, seen: int, changes: list[UnitChange], raw: Floats | None, run: int
+    ) -> None:
         if self.state.n == SPAN_EVENTS:
             span, outside_share = self._span(), self.state.outside / SPAN_EVENTS
             self._start_span()
-            change = self._evaluate(span, outside_share, seen)
+            change = self._evaluate(span, outside_share, seen, raw, run)
             self.state.spans = [*self.state.spans[-1:], span]
             if change is not None:
                 changes.append(change)
 
-    def _evaluate(self, span: SpanStatistics, outside_share: float, seen: int) -> UnitChange | None:
+    def _evaluate(
+        self, span: SpanStatistics, outside_share: float, seen: int, raw: Floats | None, run: int
+    ) -> UnitChange | None:
         since = 2 * SPAN_EVENTS
         broken = self.broken
         if broken is not None:
@@ -268,7 +295,7 @@ class UnitRule:
         found = conversion_between(
             before, span._replace(step=max(span.step, between.step)), self._sd
         )
-        if found is None:
+        if found is None or (raw is not None and _is_constant(raw[:seen], run)):
             return None
         self.state.broken, self.state.before, self.state.back = found.name, before.level, 0
         return UnitChange(seen, found.name, before.level, span.level, since, broken=True)

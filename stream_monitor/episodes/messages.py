@@ -31,6 +31,7 @@ from stream_monitor.episodes.phase_decision import PhaseDecision
 from stream_monitor.episodes.phase_messages import progress_message
 from stream_monitor.reference.feature_reference import OF_REST
 from stream_monitor.reference.profile import FeatureReference
+from stream_monitor.reference.transform import MAX_SCALED
 
 
 class SeasonalReference(NamedTuple):
@@ -209,7 +210,7 @@ def _change(
         how = "missing or unknown" if reference.kind == "categorical" else "missing or invalid"
         return f"{format_percent(share)} of values are {how} (reference {format_percent(before)})"
     if check == "constant" and decision.phase not in ENDED_PHASES:
-        return f"constant at {_number(after)}"
+        return f"constant at {'unknown' if after is None else format_value(after)}"
     return _level_change(check, reference, decision, after)
 
 
@@ -220,7 +221,7 @@ def _level_change(
     usual = seasonal_reference(reference, decision)
     if check == "concept" and reference.kind != "numeric":
         return f"rate{usual.at} {_percent_change(usual.mean, after)}"
-    mean = f"mean{usual.at} {format_change(usual.mean, after)}"
+    mean = f"mean{usual.at} {_mean_change(reference, usual.mean, after)}"
     if check == "concept":
         return mean
     if reference.kind != "numeric":
@@ -235,6 +236,16 @@ def _level_change(
         and abs(after - usual.mean) < 0.1 * (reference.sd or 0.0)
     )
     return f"{mean}, {_share_change(reference, decision, usual)}" if same_mean else mean
+
+
+def _mean_change(reference: FeatureReference, before: float | None, after: float | None) -> str:
+    """The change of a mean; one of values that were limited to `MAX_SCALED` is only a bound."""
+    if after is None or before is None or reference.kind != "numeric":
+        return format_change(before, after)
+    if abs(after - reference.centre) < reference.scale * MAX_SCALED / 2:
+        return format_change(before, after)
+    bound = "at least" if after > before else "at most"
+    return f"{format_number(before)} → {bound} {format_number(after)}"
 
 
 def _rest_change(

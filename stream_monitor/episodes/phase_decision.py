@@ -32,7 +32,7 @@ class PhaseDecision(NamedTuple):
     them by slot of the calendar, if the reference has one.  ``since`` is the offset after which
     they were counted.  ``progress`` of an "ongoing" phase is the recovery progress: 0 events
     withdraw an earlier report.  ``repeats``: see `RepeatingEpisodeTracker`.  ``value`` is an
-    unknown value that repeats.
+    unknown value that repeats, or the one at which a feature is constant.
     """
 
     phase: Phase

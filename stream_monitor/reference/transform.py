@@ -24,7 +24,8 @@ _TAIL: Final = 0.0005  # ranks are clipped here: normal scores are within +-3.29
 _MAX_SPREAD: Final = 9.0
 _MIN_MIXED: Final = 4
 _MAX_MIXED: Final = 9
-_MAX_SCALED: Final = 1e6
+MAX_SCALED: Final = 1e6
+"""Values farther from the centre count as this many scales, so that sums fit into 64 bits."""
 _CELLS: Final = 1024
 _MIDDLE: Final = (0.005, 0.995)
 BinTable: TypeAlias = NDArray[np.uint8]
@@ -131,7 +132,7 @@ class Transform:
         with np.errstate(over="ignore"):
             scaled = (values - self._centre) / self._scale
         # `np.clip` costs several times as much as these two.
-        scaled = np.minimum(np.maximum(scaled, -_MAX_SCALED), _MAX_SCALED)
+        scaled = np.minimum(np.maximum(scaled, -MAX_SCALED), MAX_SCALED)
         return Transformed(valid, index, to_fixed(scaled), values)
 
     def _apply_boolean(self, column: Column) -> Transformed:

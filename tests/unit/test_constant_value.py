@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import numpy as np
 import pytest
 
-from stream_monitor.checks.constant_value import ConstantValueChange, ConstantValueRule, run_limit
+from stream_monitor.checks.constant_value import (
+    ConstantValueChange,
+    ConstantValueRule,
+    ConstantValueState,
+    run_limit,
+)
 from stream_monitor.contracts import DriftAlert
+from stream_monitor.episodes.formatting import format_value
 from stream_monitor.statistics.dependence import tie_statistics
-from stream_monitor.statistics.fixed_point import Floats, Ints
+from stream_monitor.statistics.fixed_point import Floats
 from tests.unit.test_feature_correlation import N, batch_of, pair, profile, version_of
 from trainer.policy.excluded_ranges import excludes_data
 
@@ -20,8 +27,8 @@ def alerts_of(reference: Floats, *parts: Floats) -> list[DriftAlert]:
     return version_of(profile({"temp": reference})).observe(batch_of(columns))[1]
 
 
-def ints(*values: int) -> Ints:
-    return np.array(values, dtype=np.int64)
+def floats(*values: float) -> Floats:
+    return np.array(values, dtype=np.float64)
 
 
 def test_a_constant_sensor_is_one_quality_alert_until_it_moves_again() -> None:
@@ -75,16 +82,16 @@ def test_correlations_ignore_a_constant_feature() -> None:
 def test_a_run_begins_and_ends_at_its_values() -> None:
     watch = ConstantValueRule(3)
 
-    assert watch.observe(ints(1, 2, 2)) == []
-    assert watch.observe(ints(2, 2)) == [ConstantValueChange(1, 2, 3, broken=True)]
-    assert watch.observe(ints(2, 5, 6)) == []
-    assert watch.observe(ints(7)) == [ConstantValueChange(1, 7, 3, broken=False)]
+    assert watch.observe(floats(1, 2, 2)) == []
+    assert watch.observe(floats(2, 2)) == [ConstantValueChange(1, 2, 3, broken=True)]
+    assert watch.observe(floats(2, 5, 6)) == []
+    assert watch.observe(floats(7)) == [ConstantValueChange(1, 7, 3, broken=False)]
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_results_do_not_depend_on_how_values_are_split(seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311
-    values = ints(*(rng.choice([1, 1, 1, 1, 2]) for _ in range(400)))
+    values = floats(*(rng.choice([1, 1, 1, 1, 2]) for _ in range(400)))
     whole = ConstantValueRule(6)
     expected = whole.observe(values)
 
@@ -107,3 +114,53 @@ def test_the_limit_grows_with_the_repetitions_in_the_reference() -> None:
     assert run_limit(0.5, 1, 1e8) == 50
     assert run_limit(0.99, 400, 1e8) > 1_900
     assert run_limit(0.5, 1_000, 1e8) == 3_000
+
+
+def _normal() -> tuple[Floats, Floats]:
+    rng = np.random.default_rng(5)
+    first, then = (50 + 10 * rng.standard_normal(n) for n in (N, 3_000))
+    return first, then
+
+
+@pytest.mark.parametrize("value", [0.0, -999.0, 2147483647.0, -2147483648.0, 1e80, 51.25])
+def test_the_value_of_a_constant_feature_is_stated_exactly(value: float) -> None:
+    """However far from the reference it is: people search it in their data."""
+    reference, normal = _normal()
+
+    began = alerts_of(reference, normal, np.full(2_000, value))[0]
+
+    assert (began.cause, began.after) == ("constant", value)
+    assert f"constant at {format_value(value)} since" in began.explanation
+
+
+@pytest.mark.parametrize("factor", [1e9, -1e9, 1e80, 1e-12])
+def test_values_that_differ_are_not_constant_on_any_scale(factor: float) -> None:
+    """They have one fixed-point value, the limit or zero, and drift; the mean is only bounded."""
+    reference, normal = _normal()
+
+    alerts = alerts_of(reference, normal, factor * _normal()[1])
+
+    assert [(a.kind, a.cause) for a in alerts if a.phase == "started"] == [("data", None)]
+    bound = "→ 0" if abs(factor) < 1 else "at least" if factor > 0 else "at most"
+    assert bound in alerts[0].explanation
+
+
+@pytest.mark.parametrize("level", [290.0, 55.0, 38.0])
+@pytest.mark.parametrize("before", [3_000, 3_008, 3_016, 3_024])
+def test_a_sensor_that_fails_at_zero_is_not_sent_in_another_unit(level: float, before: int) -> None:
+    """Zero is 1/100 of any level, nearly; and 290 K is nearly 0 °C.  Spans begin anywhere."""
+    rng = np.random.default_rng(6)
+    reference, normal = (level + 4 * rng.standard_normal(n) for n in (N, before))
+
+    alerts = alerts_of(reference, normal, np.zeros(3_000))
+
+    assert [(a.cause, a.after) for a in alerts] == [("constant", 0.0)]
+
+
+def test_a_run_that_an_earlier_release_stored_begins_anew() -> None:
+    watch = ConstantValueRule(3)
+    stored = msgspec.convert([52_428_800, 2, None, 0], ConstantValueState)
+    watch.restore(stored)
+
+    assert watch.observe(floats(50, 50)) == []
+    assert watch.observe(floats(50)) == [ConstantValueChange(1, 50.0, 3, broken=True)]

@@ -100,3 +100,11 @@ def test_every_conversion_is_recognised_by_level_and_spread(conversion: Conversi
 
     assert found is not None
     assert found.slope == pytest.approx(conversion.slope, rel=0.02)
+
+
+@pytest.mark.parametrize("factor", [0.0, 1e-9, 1e-6, 1e-4, 3e-3])
+def test_a_level_near_zero_is_not_taken_for_the_next_smaller_unit(factor: float) -> None:
+    before = SpanStatistics(level=50.0, spread=3.0, step=1.0)
+    after = SpanStatistics(level=50 * factor, spread=3 * factor, step=50.0)
+
+    assert conversion_between(before, after, sd=3.0) is None
