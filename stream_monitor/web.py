@@ -57,24 +57,7 @@ class WebServer:
                 return 200, _METRICS, metrics()
             return 404, "text/plain; charset=utf-8", b"/healthz, /readyz and /metrics are here\n"
 
-        class Handler(BaseHTTPRequestHandler):
-            timeout = 10
-
-            def do_GET(self) -> None:
-                try:
-                    code, kind, body = answer(self.path.partition("?")[0])
-                except TimeoutError:
-                    code, kind, body = 503, "text/plain; charset=utf-8", b"no answer in time\n"
-                self.send_response(code)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                """Requests are not logged."""
-
-        self._server = _listen(settings, section, default_port, Handler)
+        self._server = _listen(settings, section, default_port, _handler(answer))
         self.address = _reachable(settings.host, self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, name="web", daemon=True).start()
 
@@ -82,6 +65,36 @@ class WebServer:
         """Stop listening; blocks for up to half a second."""
         self._server.shutdown()
         self._server.server_close()
+
+
+def _handler(answer: Callable[[str], tuple[int, str, bytes]]) -> type[BaseHTTPRequestHandler]:
+    """A handler of GET and HEAD; ``answer`` returns status, content type and body of a path."""
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 10
+
+        def do_GET(self) -> None:
+            self._answer(with_body=True)
+
+        def do_HEAD(self) -> None:
+            self._answer(with_body=False)
+
+        def _answer(self, *, with_body: bool) -> None:
+            try:
+                code, kind, body = answer(self.path.partition("?")[0])
+            except TimeoutError:
+                code, kind, body = 503, "text/plain; charset=utf-8", b"no answer in time\n"
+            self.send_response(code)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if with_body:
+                self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Requests are not logged."""
+
+    return Handler
 
 
 def _reachable(host: str, port: int) -> str:

@@ -76,7 +76,7 @@ def dashboard(
             why=str(error),
             fix="driftline dashboard --port 0 takes a free port",
         ) from error
-    write_line(f"Dashboard {address_of(listener)}")
+    address = address_of(listener)
     context = contextvars.copy_context()
     serve(
         settings,
@@ -85,6 +85,7 @@ def dashboard(
         examine=lambda: _examine(settings),
         complete=lambda text: context.copy().run(complete_commands, text),
         token=_token(token, token_file),
+        on_ready=lambda: write_line(f"Dashboard {address}"),
     )
 
 

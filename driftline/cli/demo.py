@@ -45,8 +45,8 @@ def demo(
     A model predicts late arrivals, and the monitor watches it live.  For ten days the temperature
     arrives in another unit.  The trainer retrains after real changes, but not on broken data.
 
-    The first line is the address of the dashboard, which shows the same while it happens.  On a
-    terminal it stays up until Ctrl-C.
+    The address of the dashboard, which shows the same while it happens, is printed as soon as it
+    answers.  On a terminal it stays up until Ctrl-C.
 
     The summary is read back from Kafka and Redis.  With --json it is the last line of stdout, and
     all other lines go to stderr.  Exit code 1 if a record or an alert was lost.

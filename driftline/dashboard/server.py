@@ -28,7 +28,19 @@ class AddressInUse(OSError):  # noqa: N818 - names what happened
 
 
 class _Server(uvicorn.Server):
-    """A server that ends by itself after a signal, instead of raising the signal once more."""
+    """A server that ends by itself after a signal, instead of raising the signal once more.
+
+    It calls ``on_ready`` as soon as it answers.
+    """
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -77,12 +89,14 @@ def serve(
     examine: Callable[[], list[HealthCheckResult]],
     complete: Callable[[str], str],
     token: str = "",
+    on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until a signal; blocks.
 
     On loopback, only requests for loopback's names are answered.  ``examine`` returns the findings
     of doctor; it is called while a page is open.  ``complete`` adds the options of the installation
-    to commands.  With ``token`` people can answer incidents.
+    to commands.  With ``token`` people can answer incidents.  ``on_ready`` is called as soon as
+    requests are answered.
     """
     host = listener.getsockname()[0]
     observer = Observer(settings, examine)
@@ -98,7 +112,7 @@ def serve(
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=_STOP_S, workers=1
     )
-    server.append(_Server(config))
+    server.append(_Server(config, on_ready))
     observer.start()
     try:
         server[0].run(sockets=[listener])

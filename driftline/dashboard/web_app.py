@@ -44,11 +44,15 @@ HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_UPDATES: Final = "/updates"
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class SecurityHeaders:
-    """Adds `HEADERS` to the answers of ``app``; ``hosts`` are the accepted names, empty for any."""
+    """Adds `HEADERS` to the answers of ``app``; ``hosts`` are the accepted names, empty for any.
+
+    HEAD is answered as GET without the body, wherever GET is and the answer ends.
+    """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str] = ()) -> None:
         self._app, self._hosts = app, hosts
@@ -59,7 +63,13 @@ class SecurityHeaders:
             await self._app(scope, receive, send)
             return
 
+        is_head = scope["method"] == "HEAD" and scope["path"] != _UPDATES
+        if is_head:
+            scope = {**scope, "method": "GET"}
+
         async def send_with_headers(message: Message) -> None:
+            if is_head and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
@@ -133,7 +143,7 @@ def web_app(
         text = f"alive; without {', '.join(away)}\n" if away else "alive\n"
         return PlainTextResponse(text)
 
-    @app.get("/updates", include_in_schema=False)
+    @app.get(_UPDATES, include_in_schema=False)
     async def updates(request: Request) -> StreamingResponse:
         return StreamingResponse(_updates(read, request, stopping), media_type="text/event-stream")
 
@@ -163,7 +173,7 @@ def web_app(
         is_missing = error.status_code == HTTPStatus.NOT_FOUND
         why = f"There is no page {request.url.path}" if is_missing else str(error.detail)
         text = pages.failed(printable(why), error.status_code)
-        return HTMLResponse(text, error.status_code)
+        return HTMLResponse(text, error.status_code, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def wrong_parameter(request: Request, error: RequestValidationError) -> Response:

@@ -106,9 +106,10 @@ class DemoRun:
             if self._is_new(event.id):
                 self.screen.retrain(event, self.elapsed_s())
         for child in self.children.values():
-            lines = child.new_lines()
-            if child.name != "dashboard":  # it prints its address
-                for line in lines:
+            for line in child.new_lines():
+                if child.name == "dashboard":  # its address, as soon as it answers
+                    self.screen.print_line(line.decode().rstrip())
+                else:
                     self._handle(_DECODER.decode(line))
             ended = child.exit_code
             if ended is not None and not (child.name == "model-server" and self.written):
@@ -161,8 +162,6 @@ def run(
         CommandError: a process did not start, ended too early, or stalled.
     """
     port = _dashboard_port() if with_dashboard else None
-    if port is not None:
-        screen.print_line(f"Dashboard http://127.0.0.1:{port}")
     with contextlib.ExitStack() as cleanup:
         try:
             stack = cleanup.enter_context(LocalStack.start())

@@ -109,6 +109,16 @@ def test_every_answer_has_a_strict_content_policy(client: httpx.Client) -> None:
         assert headers["referrer-policy"] == "no-referrer"
 
 
+def test_head_is_answered_as_get_without_the_body(client: httpx.Client) -> None:
+    """Probes and proxies ask for the headers alone."""
+    for path in (*PAGES, "/healthz", "/api/v1", "/api/v1/models", "/nothing", "/api/v1/nothing"):
+        headers, page = client.head(path), client.get(path)
+        assert (headers.status_code, headers.content) == (page.status_code, b""), path
+        assert headers.headers["content-type"] == page.headers["content-type"], path
+    refused = client.head("/updates")  # the stream does not end
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET")
+
+
 def test_another_host_name_is_not_answered_on_loopback(hostile: OfflineObserver) -> None:
     with client_of(hostile, host="attacker.example") as client:
         assert client.get("/").status_code == 421

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -41,6 +42,17 @@ def test_pages() -> None:
         assert (code, json.loads(body)) == (503, {"ready": False, "waiting": [3]})
         assert page(web, "/metrics") == (200, b"up 1\n")
         assert page(web, "/")[0] == 404
+
+
+def test_head_is_answered_as_get_without_the_body() -> None:
+    with closing(server()) as web:
+        for path in ("/healthz", "/readyz", "/metrics", "/"):
+            connection = HTTPConnection(web.address, timeout=5)
+            connection.request("HEAD", path)
+            answer = connection.getresponse()
+            found = answer.status, answer.read()
+            connection.close()
+            assert found == (page(web, path)[0], b""), path
 
 
 def test_a_server_on_all_interfaces_is_named_by_its_host() -> None:
