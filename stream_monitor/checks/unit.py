@@ -81,8 +81,8 @@ def conversion_between(
     >>> small = SpanStatistics(38.0, 3.0, 1.0)
     >>> conversion_between(SpanStatistics(41.0, 3.0, 1.0), small, 9.0) is None
     True
-    >>> nothing = SpanStatistics(0.0, 0.0, 41.0)
-    >>> conversion_between(SpanStatistics(41.0, 3.0, 1.0), nothing, 9.0) is None
+    >>> nothing = SpanStatistics(0.0, 0.0, 70.0)
+    >>> conversion_between(SpanStatistics(70.0, 3.0, 1.0), nothing, 9.0) is None
     True
     """
     jump = abs(after.level - before.level)

@@ -157,7 +157,7 @@ def test_a_sensor_that_fails_at_zero_is_not_sent_in_another_unit(level: float, b
     assert [(a.cause, a.after) for a in alerts] == [("constant", 0.0)]
 
 
-def test_a_run_that_an_earlier_release_stored_begins_anew() -> None:
+def test_a_run_that_an_earlier_release_stored_is_counted_from_its_next_value() -> None:
     watch = ConstantValueRule(3)
     stored = msgspec.convert([52_428_800, 2, None, 0], ConstantValueState)
     watch.restore(stored)

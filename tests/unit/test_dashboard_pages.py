@@ -115,8 +115,8 @@ def test_head_is_answered_as_get_without_the_body(client: httpx.Client) -> None:
         headers, page = client.head(path), client.get(path)
         assert (headers.status_code, headers.content) == (page.status_code, b""), path
         assert headers.headers["content-type"] == page.headers["content-type"], path
-    refused = client.head("/updates")  # the stream does not end
-    assert (refused.status_code, refused.headers["allow"]) == (405, "GET")
+    answer = client.head("/updates")  # the stream does not end
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
 
 
 def test_another_host_name_is_not_answered_on_loopback(hostile: OfflineObserver) -> None:
