@@ -46,7 +46,7 @@ class ConstantValueState(msgspec.Struct, array_like=True):
     """The present run of equal values.
 
     ``value`` is that of an open episode, and ``since`` the number of events since the run of it.
-    Earlier releases stored fixed-point values, which are read: the run is then counted from its next value.
+    Earlier releases stored fixed-point values: their run is counted from its next value.
     """
 
     last: float | None = None
