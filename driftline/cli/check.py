@@ -86,7 +86,7 @@ def check(
         raise UsageError(
             "no column can be compared",
             where=str(reference),
-            why=columns[0].explanation,
+            why=f"{columns[0].column}: {columns[0].explanation}",
             fix="use a reference with more rows",
         )
     shown = [

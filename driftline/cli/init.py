@@ -43,11 +43,15 @@ def init(
         label=columns.label,
         time=columns.time,
         time_format=columns.time_format,
-        ignore=read_options.ignore,
+        read=read_options,
     )
     files = FirstFiles(made.profile, made.table.frame, made.layout, options)
     try:
         files.write(folder, force=force)
+    except NotADirectoryError as error:
+        raise UsageError(
+            str(error), where=str(folder.resolve()), fix="give another --folder"
+        ) from error
     except FileExistsError as error:
         raise UsageError(
             str(error),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from driftline.offline.tables.layout import Layout
     from driftline.offline.tables.read_options import ReadOptions
     from driftline.offline.tables.table_reader import Table
-    from stream_monitor.reference.profile import ReferenceProfile
+    from stream_monitor.reference.profile import ReferenceProfile, Task
     from stream_monitor.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Reference profiles: the data a model was trained on.")
@@ -95,6 +95,7 @@ class TrainingColumns(NamedTuple):
     positive: str | None
     time: str | None
     time_format: str | None
+    task: Task | None = None
 
 
 def training_columns(
@@ -103,9 +104,13 @@ def training_columns(
     positive: PositiveLabel = None,
     time: TimeColumn = None,
     time_format: TimeFormat = None,
+    task: Annotated[
+        Literal["binary", "multiclass", "regression"] | None,
+        typer.Option(help="Kind of predictions \\[default: inferred from them]."),
+    ] = None,
 ) -> TrainingColumns:
-    """The options of the columns that are not features."""
-    return TrainingColumns(prediction, label, positive, time, time_format)
+    """The options of the columns that are not features, and of the kind of predictions."""
+    return TrainingColumns(prediction, label, positive, time, time_format, task)
 
 
 @app.command()
@@ -124,10 +129,6 @@ def build(
         typer.Option(help="A feature; repeat the option \\[default: all other columns]."),
     ] = None,
     read_options: ReadOptions,
-    task: Annotated[
-        Literal["binary", "multiclass", "regression"] | None,
-        typer.Option(help="Kind of predictions \\[default: inferred from them]."),
-    ] = None,
     segment: Annotated[
         list[str] | None,
         typer.Option(
@@ -169,7 +170,6 @@ def build(
         model=model,
         version=version,
         features=tuple(feature or ()),
-        task=task,
         segments=segment or [],
         importances=importance or [],
         ranges=ranges or [],
@@ -199,7 +199,6 @@ def built_profile(
     model: str,
     version: str,
     features: tuple[str, ...] = (),
-    task: Literal["binary", "multiclass", "regression"] | None = None,
     segments: Sequence[str] = (),
     importances: Sequence[str] = (),
     ranges: Sequence[str] = (),
@@ -217,8 +216,9 @@ def built_profile(
             layout_of,
             missing_column_error,
             nothing_to_watch_error,
+            require_loggable,
         )
-        from driftline.offline.tables.reference_profile import profile_of  # noqa: PLC0415
+        from driftline.offline.tables.reference_profile import percentage_note, profile_of  # noqa: PLC0415
         from driftline.offline.tables.source_error import SourceError  # noqa: PLC0415
         from stream_monitor.reference.segment_reference import parse_segment  # noqa: PLC0415
 
@@ -234,6 +234,7 @@ def built_profile(
             label=columns.label,
             features=features,
         )
+        require_loggable(layout)
         important = _importances(importances, [f.name for f in layout.features])
         declared = _ranges(ranges, [f.name for f in layout.features])
         try:
@@ -244,7 +245,7 @@ def built_profile(
                 version=version,
                 segments=list(segments),
                 positive=columns.positive,
-                task=task,
+                task=columns.task,
                 importances=important,
                 events_per_week=events_per_week,
                 ranges=declared,
@@ -262,6 +263,8 @@ def built_profile(
     note_changes(table.frame, layout)
     if few := [name for name in layout.codes if name in made.features]:
         note(codes_note(few))
+    if columns.task is None and (doubt := percentage_note(made, table.frame, layout)):
+        note(doubt)
     _note_no_rate(made)
     _note_scope(made)
     return BuiltProfile(made, table, layout)

@@ -185,6 +185,7 @@ def replay_table(
     from driftline.offline.replay.replay_report import injection_results  # noqa: PLC0415
     from driftline.offline.replay.settings_comparison import comparison_lines  # noqa: PLC0415
     from driftline.offline.replay.table_replay import replay as run  # noqa: PLC0415
+    from driftline.offline.tables.reference_profile import percentage_note  # noqa: PLC0415
     from driftline.offline.tables.source_error import SourceError  # noqa: PLC0415
     from stream_monitor.reference.profile import ReferenceProfile  # noqa: PLC0415
 
@@ -216,6 +217,9 @@ def replay_table(
     chosen, _, incidents, settings_difference = done
     skipped = chosen.profile.skipped.items()
     not_watched = layout.ignored | {layout.column_of(name): why for name, why in skipped}
+    doubt = percentage_note(chosen.profile, rest, layout) if first else ""
+    if doubt:
+        note(doubt)
     if not as_json:  # with JSON the columns are printed to stderr anyway
         note_columns_not_watched(not_watched)
     found = injection_results(changes, chosen.episodes)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from driftline.offline.tables.convert import plain_of, values_of
+from driftline.offline.tables.read_options import DEFAULT_READ_OPTIONS, ReadOptions
 from producer.names import file_name
 from stream_monitor.episodes.formatting import format_count
 from stream_monitor.reference.profile import ReferenceProfile, profile_to_data
@@ -89,7 +90,7 @@ def columns_as_options(
     label: str | None,
     time: str | None,
     time_format: str | None = None,
-    ignore: Sequence[str] = (),
+    read: ReadOptions = DEFAULT_READ_OPTIONS,
 ) -> list[str]:
     """The options with which `driftline publish` reads a file of the same columns."""
     found: list[str] = []
@@ -98,7 +99,12 @@ def columns_as_options(
         ("--label", label),
         ("--time", time),
         ("--time-format", time_format),
-        *(("--ignore", column) for column in ignore),
+        *(("--ignore", column) for column in read.ignore),
+        *(("--numeric", column) for column in read.numeric),
+        *(("--categorical", column) for column in read.categorical),
+        ("--separator", read.separator),
+        ("--decimal", read.decimal),
+        ("--encoding", read.encoding),
     ):
         found += [] if value is None else [name, value]
     return found
@@ -133,7 +139,11 @@ class FirstFiles:
 
         Raises:
             FileExistsError: a file exists already, and ``force`` is false; the text names it.
+            NotADirectoryError: the folder, or one that it is in, is a file.
         """
+        for part in (folder, *folder.parents):
+            if part.exists() and not part.is_dir():
+                raise NotADirectoryError(f"{part} is a file, not a folder")
         present = [name for name in self.contents if (folder / name).exists()]
         if present and not force:
             raise FileExistsError(f"files of an earlier run exist: {', '.join(present)}")

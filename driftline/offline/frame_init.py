@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from driftline.offline.first_files import FirstFiles, columns_as_options
-from driftline.offline.tables.layout import layout_of, nothing_to_watch_error
+from driftline.offline.tables.layout import layout_of, nothing_to_watch_error, require_loggable
 from driftline.offline.tables.read_options import ReadOptions
 from driftline.offline.tables.reference_profile import profile_of
 from driftline.offline.tables.table_reader import table_of
-from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.reference.profile import ReferenceProfile, Task
 
 
 class InitializedModel:
@@ -43,6 +43,7 @@ def init(
     prediction: str | None = None,
     label: str | None = None,
     positive: str | None = None,
+    task: Task | None = None,
     time: str | None = None,
     ignore: Sequence[str] = (),
     numeric: Sequence[str] = (),
@@ -59,6 +60,7 @@ def init(
         prediction: the column of the predictions, out of fold; the other columns are features.
         label: the column of the labels.
         positive: the label whose probability is predicted; by default 1 or True.
+        task: ``binary``, ``multiclass`` or ``regression``; by default inferred.
         time: the column of the event time.
         ignore: columns that are not watched.
         numeric: columns to read as numbers.
@@ -75,11 +77,14 @@ def init(
     )
     table = table_of(frame.reset_index(drop=True), "the frame", chosen)
     layout = layout_of(table, time=time, prediction=prediction, label=label)
-    profile = profile_of(table.frame, layout, model=model, version=version, positive=positive)
+    require_loggable(layout)
+    profile = profile_of(
+        table.frame, layout, model=model, version=version, positive=positive, task=task
+    )
     not_watched = layout.ignored | profile.skipped
     if not profile.features and profile.prediction is None:
         raise nothing_to_watch_error("the frame", not_watched)
-    options = columns_as_options(prediction=prediction, label=label, time=time, ignore=ignore)
+    options = columns_as_options(prediction=prediction, label=label, time=time, read=chosen)
     files = FirstFiles(profile, table.frame, layout, options)
     files.write(Path(folder), force=force)
     return InitializedModel(files, Path(folder), not_watched)

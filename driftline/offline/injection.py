@@ -7,6 +7,8 @@ Grammar: ``KIND:COLUMN[:ARGUMENT]@FIRST[-LAST]``, rows counted from 0, LAST excl
     missing:temp:0.2@100        remove a fifth of the values
     celsius:temp@100-200        convert degrees Fahrenheit to Celsius
     swap:carrier:UA=AA@100      replace one category by another
+
+The column of a swap ends at the first colon, any other at the last one; it may have any name.
 """
 
 from __future__ import annotations
@@ -21,8 +23,14 @@ import msgspec
 from producer.events import Value
 
 Kind: TypeAlias = Literal["mean", "scale", "missing", "celsius", "swap"]
-_FORM: Final = re.compile(r"(\w+):([^:@]+)(?::([^@]+))?@(\d+)(?:-(\d+))?")
+_FORM: Final = re.compile(r"(\w+):(.+)@(\d+)(?:-(\d+))?", re.DOTALL)
 _KINDS: Final = ("mean", "scale", "missing", "celsius", "swap")
+_EXAMPLES: Final = {
+    "mean": "mean:temp:+0.5sd@50000",
+    "scale": "scale:temp:1.8@100",
+    "missing": "missing:temp:0.2@100",
+    "swap": "swap:carrier:UA=AA@100",
+}
 
 
 class Injection(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,8 +70,9 @@ def parse(text: str) -> Injection:
             f"{text!r} is not KIND:COLUMN[:ARGUMENT]@FIRST[-LAST] with a KIND of"
             f" {', '.join(_KINDS)}"
         )
-    kind, column, argument = found[1], found[2], found[3] or ""
-    first, last = int(found[4]), None if found[5] is None else int(found[5])
+    kind = found[1]
+    column, argument = _column_and_argument(text, kind, found[2])
+    first, last = int(found[3]), None if found[4] is None else int(found[4])
     if last is not None and last <= first:
         raise ValueError(f"{text!r}: the last row must come after the first")
     amount, in_sd, swap = 0.0, False, ("", "")
@@ -90,6 +99,16 @@ def parse(text: str) -> Injection:
         in_sd=in_sd,
         swap=swap,
     )
+
+
+def _column_and_argument(text: str, kind: str, between: str) -> tuple[str, str]:
+    """The parts between the kind and the rows."""
+    if kind == "celsius":
+        return between, ""
+    parts = between.partition(":") if kind == "swap" else between.rpartition(":")
+    if not parts[0]:
+        raise ValueError(f"{text!r}: {kind} needs a column and more, as in {_EXAMPLES[kind]}")
+    return parts[0], parts[2]
 
 
 def _check_amount(text: str, kind: str, amount: float) -> None:

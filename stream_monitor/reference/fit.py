@@ -39,7 +39,11 @@ from stream_monitor.statistics.fixed_point import FIXED_POINT, Bools, Floats, In
 
 
 class ReferenceTooShort(ValueError):  # noqa: N818 - a finding about data
-    """Too few valid values for a reference."""
+    """Too few valid values of the column ``name`` for a reference, for a ``reason``."""
+
+    def __init__(self, reason: str, name: str = "") -> None:
+        super().__init__(f"{name}: {reason}" if name else reason)
+        self.reason = reason
 
 
 class NoPositiveLabel(ValueError):  # noqa: N818 - a finding about data
@@ -163,7 +167,7 @@ def fit_profile(
                 name, column, times_ms=times_ms, allowed=(ranges or {}).get(name)
             )
         except ReferenceTooShort as error:
-            skipped[name] = str(error)
+            skipped[name] = error.reason
     fitted = _Fitted(None, {})
     if predictions is not None:
         fitted = _fit_predictions(predictions, task, positive, times_ms, skipped)
@@ -172,7 +176,7 @@ def fit_profile(
         try:
             loss = fit_loss(losses, task=task, times_ms=times_ms)
         except ReferenceTooShort as error:
-            skipped["loss of the model"] = str(error)
+            skipped["loss of the model"] = error.reason
     if origin == "training" and not features and not any(fitted):
         nothing = version_key(model, version)
         raise ReferenceTooShort(f"nothing of {nothing} can be watched: {skipped}")
@@ -233,7 +237,7 @@ def _fit_predictions(
     try:
         return _Fitted(fit_feature("prediction", scores, kind=kind, times_ms=times_ms), {})
     except ReferenceTooShort as error:
-        skipped[SKIPPED_PREDICTION] = str(error)
+        skipped[SKIPPED_PREDICTION] = error.reason
         return _Fitted(None, {})
 
 
@@ -249,8 +253,10 @@ def _fit_outputs(
         try:
             require_name("output", name)
             found[name] = fit_feature(name, column, kind="numeric", times_ms=times_ms)
-        except (ReferenceTooShort, InvalidName) as error:
+        except InvalidName as error:
             skipped[f"output {name}"] = str(error)
+        except ReferenceTooShort as error:
+            skipped[f"output {name}"] = error.reason
     return found
 
 
@@ -286,7 +292,7 @@ def _require_enough(name: str, valid: Bools) -> None:
     n_valid = int(np.count_nonzero(valid))
     if n_valid < MIN_EVENTS:
         raise ReferenceTooShort(
-            f"{name}: {n_valid} valid values of {len(valid)}, {MIN_EVENTS} are needed"
+            f"{n_valid} valid values of {len(valid)}, {MIN_EVENTS} are needed", name
         )
 
 

@@ -134,7 +134,7 @@ def compare_tables(reference: Table, current: Table, layout: Layout) -> TableCom
             compared.append(_compare(feature, before, now))
         except ReferenceTooShort as error:
             shares = _plain_shares(feature, before, now)
-            short.append((feature.column, feature.kind, str(error), shares))
+            short.append((feature.column, feature.kind, error.reason, shares))
     not_watched = {column: why for column, why in layout.ignored.items() if why != IGNORED}
     for column, why in not_watched.items():
         held = reference.inferred[column].kind

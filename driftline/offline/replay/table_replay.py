@@ -105,7 +105,7 @@ def replay(
         n_reference=(
             reference.n_events if isinstance(reference, ReferenceProfile) else len(reference)
         ),
-        n_features=len(layout.features),
+        n_features=sum(f.name in profile.features for f in layout.features),
         timed=layout.time is not None,
         profile=profile,
         alerts=alerts,

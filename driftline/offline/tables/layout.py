@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias, cast
 from driftline.offline.tables.column_inference import ColumnKind, InferredColumn
 from driftline.offline.tables.source_error import SourceError
 from driftline.offline.tables.table_reader import Table, TableFile
+from producer.limits import Limits
 from producer.names import InvalidName, require_name
 
 
@@ -56,9 +57,10 @@ def layout_of(
     are watched.
 
     Raises:
-        SourceError: a named column is missing, or no column can be watched.
+        SourceError: a named column is missing or has two roles, or no column can be watched.
     """
     require(table.inferred, time, prediction, label)
+    _require_one_role_each(time, prediction, label)
     chosen: list[Feature] = []
     ignored: dict[str, str] = {}
     codes: list[str] = []
@@ -111,6 +113,33 @@ def require(
     for role, name in (("--time", time), ("--prediction", prediction), ("--label", label)):
         if name is not None and name not in columns:
             raise missing_column_error(role, name, columns)
+
+
+def _require_one_role_each(time: str | None, prediction: str | None, label: str | None) -> None:
+    named: dict[str, str] = {}
+    for role, name in (("--time", time), ("--prediction", prediction), ("--label", label)):
+        if name is not None and name in named:
+            raise SourceError(
+                f"{role}: {name!r} is also named by {named[name]}",
+                fix="give each of these options a column of its own",
+            )
+        if name is not None:
+            named[name] = role
+
+
+def require_loggable(layout: Layout) -> None:
+    """Check that events with these features can be logged.
+
+    Raises:
+        SourceError: there are more features than an event may have.
+    """
+    most = Limits().max_features
+    if len(layout.features) > most:
+        raise SourceError(
+            f"{len(layout.features):,} features, and an event with more than {most} is rejected",
+            fix="watch the most important ones: --feature names them, or --ignore leaves others "
+            "out; your model server logs the same",
+        )
 
 
 def missing_column_error(option: str, name: str, columns: Iterable[str]) -> SourceError:

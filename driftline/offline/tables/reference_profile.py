@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pandas as pd
 
 from driftline.offline.tables.convert import floats_of, values_of
@@ -14,7 +15,7 @@ from driftline.offline.tables.source_error import SourceError
 from stream_monitor.reference.bounds import DeclaredRange
 from stream_monitor.reference.fit import MIN_EVENTS, NoPositiveLabel, ReferenceTooShort
 from stream_monitor.reference.frame import profile_from_frame
-from stream_monitor.reference.loss import classes_of
+from stream_monitor.reference.loss import classes_of, positive_is_implied
 from stream_monitor.reference.profile import ReferenceProfile, Task
 
 if TYPE_CHECKING:
@@ -41,16 +42,37 @@ def positive_of(text: str | None, labels: pd.Series[Any] | None) -> ClassLabel |
 def positive_label_advice(error: NoPositiveLabel) -> tuple[str, str, str]:
     """The error about labels as three texts: what is wrong, why it matters, and the fix."""
     options = " or ".join(f"--positive {name!r}" for name in error.seen[:8])
+    regression = "a regression needs driftline profile build --task regression"
     if error.positive is None:
         return (
             f"the labels are {error.named}, and it is unknown which one is positive",
             "only 0 and 1, or True and False, are clear; with the wrong one the error is inverted",
-            f"name the label whose probability is predicted: {options}; or give --task regression",
+            f"name the label whose probability is predicted: {options}; {regression}",
         )
     return (
         f"no label is the positive class {error.positive!r}",
         f"the labels are {error.named}, and each would count as negative",
         f"name the label whose probability is predicted: {options}",
+    )
+
+
+def percentage_note(profile: ReferenceProfile, frame: pd.DataFrame, layout: Layout) -> str:
+    """A note where labels are 0 and 1, and predictions are no probabilities; else empty.
+
+    The error of such a regression is a distance between other scales.
+    """
+    if profile.task != "regression" or layout.label is None or layout.prediction is None:
+        return ""
+    scores = floats_of(frame[layout.prediction])
+    known = scores[np.isfinite(scores)]
+    labels = frame[layout.label].dropna().astype(object).tolist()
+    if not positive_is_implied(classes_of(labels)) or not len(known):
+        return ""
+    low, high = float(known.min()), float(known.max())
+    return (
+        f"{layout.label} has two classes, and {layout.prediction} is from {low:.4g} to {high:.4g}, "
+        "so it is taken for a regression; if these are probabilities, write them from 0 to 1 "
+        "(percent divided by 100); else state it: profile build --task regression"
     )
 
 
