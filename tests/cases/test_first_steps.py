@@ -69,7 +69,7 @@ def test_the_kind_of_predictions_can_be_stated(builder: tuple[str, ...], tmp_pat
 
 @pytest.mark.parametrize("builder", [*BUILDERS, REPLAY])
 def test_percentages_are_no_probabilities(builder: tuple[str, ...], tmp_path: Path) -> None:
-    """The error would be the distance of 83 from 1, and nobody would know."""
+    """The error would be the distance of 83 from 1."""
     rows = _rows(900)
     file = _file(tmp_path, rows.assign(score=(100 * rows["score"]).round(1)))
     columns = ("--prediction", "score", "--label", "churned")
