@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,13 +17,121 @@ from driftline.offline.tables.encoding import TextEncoding, open_text
 from driftline.offline.tables.source_error import SourceError
 
 _FIX: Final = "write one JSON object a line: {...}"
+_EVENT: Final = frozenset({"id", "model", "version", "features"})
+_LABEL: Final = frozenset({"id", "label"})
+_LABEL_FIELDS: Final = frozenset({"id", "model", "label", "time_ms", "version", "prediction"})
+FIELDS: Final = {
+    "id": "a field of the event, no feature",
+    "model": "a field of the event, no feature",
+    "version": "a field of the event, no feature",
+    "segment": "a field of the event, no feature",
+    "shadow": "a field of the event, no feature",
+    "time_ms": "the time of the event (use --time)",
+}
+"""Why a field of an event in driftline's own format is not watched; predictions and labels are."""
 _decode = msgspec.json.Decoder().decode
 
 
+class EventLog(NamedTuple):
+    """What a file of events in driftline's own format contains besides the rows.
+
+    ``labels`` are the labels by the id of their event, the first of each.
+    """
+
+    labels: dict[str, Any]
+    notes: list[str]
+
+
+def event_log_of(path: Path, text: TextEncoding) -> EventLog | None:
+    """The labels among the events, if the file has events in driftline's own format.
+
+    Such a file is a copy of the event topic: labels, repeated events, shadow predictions and
+    control records are among the events.
+
+    Raises:
+        SourceError: a line is not JSON, or there are events of several models.
+    """
+    with open_text(path, text) as file:
+        if not any('"features"' in line for line in file):
+            return None
+    ids: set[str] = set()
+    models: set[str] = set()
+    labels: dict[str, Any] = {}
+    repeats = shadows = others = 0
+    for value, _ in _values(path, text):
+        if _is_event(value):
+            shadows += bool(value.get("shadow"))
+            repeats += not value.get("shadow") and value["id"] in ids
+            if not value.get("shadow"):
+                ids.add(value["id"])
+                models.add(str(value["model"]))
+        elif _is_label(value):
+            labels.setdefault(value["id"], value["label"])
+        else:
+            others += 1
+    if not ids:
+        return None
+    if len(models) > 1:
+        raise SourceError(
+            f"{path}: the events are of {len(models)} models: {', '.join(sorted(models)[:5])}",
+            fix="write the events of each model to a file of their own",
+        )
+    n_alone = len(labels.keys() - ids)
+    notes = [
+        f"{count:,} {what}"
+        for count, what in (
+            (len(labels) - n_alone, "labels were joined with their events (use --label label)"),
+            (n_alone, "labels have the id of no event in the file and are left out"),
+            (repeats, "events repeat the id of an earlier one and are left out"),
+            (shadows, "shadow predictions are left out"),
+            (others, "records that are neither events nor labels are left out"),
+        )
+        if count
+    ]
+    return EventLog(labels, notes)
+
+
+def _is_event(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() >= _EVENT
+        and isinstance(value["features"], dict)
+        and isinstance(value["id"], str)
+    )
+
+
+def _is_label(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and _LABEL <= value.keys() <= _LABEL_FIELDS
+        and isinstance(value["id"], str)
+    )
+
+
+def _rows_of_log(log: EventLog, values: Iterator[tuple[Any, str]]) -> Iterator[dict[str, Any]]:
+    """The events as rows with their labels, each id once."""
+    seen: set[str] = set()
+    for value, where in values:
+        if not _is_event(value) or value.get("shadow") or value["id"] in seen:
+            continue
+        seen.add(value["id"])
+        row = _row(value, where)
+        if log.labels and "label" in value["features"]:
+            raise SourceError(
+                f"{where}: a feature and the labels both have the name 'label'",
+                fix="rename the feature",
+            )
+        yield row | {"label": log.labels.get(value["id"])} if log.labels else row
+
+
 def chunks(
-    path: Path, text: TextEncoding, n_rows: int, prediction: str | None = None
+    path: Path,
+    text: TextEncoding,
+    n_rows: int,
+    prediction: str | None = None,
+    log: EventLog | None = None,
 ) -> Iterator[pd.DataFrame]:
-    """Frames with a row for each object.
+    """Frames with a row for each object, or for each event of the ``log`` that the file is.
 
     A key that an object lacks is a missing value; a missing ``prediction`` is ``UNSET``.  The
     features of an event in driftline's own format become columns.
@@ -32,8 +140,14 @@ def chunks(
         SourceError: a line is not an object.
     """
     rows: list[dict[str, Any]] = []
-    for value, where in _values(path, text):
-        rows.append(_row(value, where))
+    values = _values(path, text)
+    made = (
+        (_row(value, where) for value, where in values)
+        if log is None
+        else _rows_of_log(log, values)
+    )
+    for row in made:
+        rows.append(row)
         if len(rows) == n_rows:
             yield _frame(rows, prediction)
             rows = []

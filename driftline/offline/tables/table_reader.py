@@ -18,6 +18,7 @@ from driftline.offline.tables.column_statistics import ColumnStatistics
 from driftline.offline.tables.convert import typed
 from driftline.offline.tables.delimited import Header
 from driftline.offline.tables.encoding import TextEncoding, compression_of, open_text, text_of
+from driftline.offline.tables.json_rows import EventLog
 from driftline.offline.tables.read_options import DEFAULT_READ_OPTIONS, ReadOptions
 from driftline.offline.tables.source_error import SourceError
 
@@ -60,11 +61,15 @@ class TableFile:
     form: dict[str, str]
     notes: list[str]
     prediction: str | None = None
+    log: EventLog | None = None
 
     def frames(self) -> Iterator[pd.DataFrame]:
         """The rows in order, with each column in its inferred kind."""
         path = Path(self.source)
-        for frame in _raw(path, self.kind, self.text, self.header, prediction=self.prediction):
+        rows = _raw(
+            path, self.kind, self.text, self.header, prediction=self.prediction, log=self.log
+        )
+        for frame in rows:
             yield typed_frame(frame, self.inferred, self.prediction)
 
 
@@ -148,9 +153,10 @@ def _scan(
         what = "the path is a folder" if path.is_dir() else "the file does not exist"
         raise SourceError(f"{path}: {what}", fix="check the path")
     kind, text, header = _format_of(path, read_options)
+    log = json_rows.event_log_of(path, text) if kind == "json" and text is not None else None
     statistics: dict[str, ColumnStatistics] = {}
     rows, n_predictions, short = 0, 0, [0]
-    for frame in _raw(path, kind, text, header, short, prediction):
+    for frame in _raw(path, kind, text, header, short, prediction, log):
         _count(frame, statistics, rows)
         if prediction in frame:
             n_predictions += len(present(frame[prediction]))
@@ -162,12 +168,28 @@ def _scan(
         raise SourceError(f"{path}: the file has {len(names)} columns and no rows")
     inferred = infer_columns(statistics, read_options)
     form, notes = _form(kind, text, header, inferred), _notes(text, header, short[0])
+    if log is not None:
+        notes += log.notes
+        inferred = _without_fields(inferred, read_options)
     if 0 < n_predictions < rows:
         notes.append(
             f"{rows - n_predictions:,} of {rows:,} rows have no {prediction!r}: they are events "
             "without a prediction (null would be an invalid one)"
         )
-    return TableFile(str(path), kind, text, header, inferred, rows, form, notes, prediction)
+    return TableFile(str(path), kind, text, header, inferred, rows, form, notes, prediction, log)
+
+
+def _without_fields(
+    inferred: dict[str, InferredColumn], read_options: ReadOptions
+) -> dict[str, InferredColumn]:
+    """The columns, of which the fields of events are no features unless an option names them."""
+    named = {*read_options.numeric, *read_options.categorical}
+    return {
+        name: one._replace(skipped=one.skipped or json_rows.FIELDS[name], codes=False)
+        if name in json_rows.FIELDS and name not in named
+        else one
+        for name, one in inferred.items()
+    }
 
 
 def _format_of(
@@ -213,6 +235,7 @@ def _raw(
     header: Header | None,
     short: list[int] | None = None,
     prediction: str | None = None,
+    log: EventLog | None = None,
 ) -> Iterator[pd.DataFrame]:
     """The rows as in the file; ``short[0]`` counts rows with too few fields."""
     if kind == "delimited" and text is not None and header is not None:
@@ -221,7 +244,7 @@ def _raw(
                 short[0] += n_short
             yield frame
     elif kind == "json" and text is not None:
-        yield from _counted(json_rows.chunks(path, text, CHUNK_ROWS, prediction))
+        yield from _counted(json_rows.chunks(path, text, CHUNK_ROWS, prediction, log))
     else:
         yield from _counted(arrow.chunks(path, kind, CHUNK_ROWS))
 
