@@ -11,7 +11,7 @@ from producer.synthetic import is_synthetic
 from stream_monitor.core.model import ModelState
 from stream_monitor.reference.profile import ReferenceProfile
 from stream_monitor.state.codec import decode_state
-from stream_monitor.state.partition_state import KIND, STATE, profile_field
+from stream_monitor.state.partition_state import KIND, STATE, profile_field, profile_in
 from stream_monitor.state.redis_store import SCAN_COUNT, partition_key
 
 _MODEL: Final = f"{STATE}model|"
@@ -92,4 +92,4 @@ class ReferenceStore:
     ) -> ReferenceProfile | None:
         key = partition_key(self._topic, partition)
         (blob,) = redis.hmget(key, [profile_field(model, version)])
-        return decode_state(KIND, blob, ReferenceProfile) if blob else None
+        return profile_in(blob) if blob else None

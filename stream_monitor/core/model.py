@@ -29,7 +29,8 @@ from stream_monitor.core.warm_up import WarmUp
 from stream_monitor.episodes.open_episodes import LogPosition, OpenEpisodes, OpenEpisodesState
 from stream_monitor.ingest.batch import EventBatch, Ints
 from stream_monitor.labels.join import JoinedLabel, LabelJoin, Predictions
-from stream_monitor.reference.profile import ReferenceProfile, validate_profile
+from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.reference.stored_profile import PROFILE, pack_profile, read_profile
 from stream_monitor.state_parts import StoredParts, with_prefix
 from stream_monitor.windows.closed_window import ClosedWindow
 from stream_monitor.windows.tumbling import TumblingWindows
@@ -438,7 +439,7 @@ class ModelMonitor:
         for version, watched in self.versions.items():
             prefix = _prefix(version)
             if version in self._changed_profiles:
-                parts[f"{prefix}profile"] = watched.profile
+                parts[f"{prefix}{PROFILE}"] = pack_profile(watched.profile)
             parts |= with_prefix(prefix, watched.take_changes())
             parts |= with_prefix(f"{prefix}window|", self.windows[version].take_changes())
         self._changed_profiles.clear()
@@ -455,9 +456,7 @@ class ModelMonitor:
         state = parts.read("model", ModelState)
         for version, offset in state.start_offsets.items():
             stored = parts.under(_prefix(version))
-            profile = stored.read("profile", ReferenceProfile)
-            validate_profile(profile)
-            self._start(profile, offset)
+            self._start(read_profile(stored), offset)
             self.versions[version].restore(stored)
             self.windows[version].restore(stored.under("window|"))
         for version in state.warm_ups:

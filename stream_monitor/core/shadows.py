@@ -31,7 +31,8 @@ from stream_monitor.ingest.micro_batches import MicroBatch
 from stream_monitor.labels.join import LabelJoin, LabelRow, Predictions
 from stream_monitor.reference.loss import scores_of
 from stream_monitor.reference.outputs import output_columns
-from stream_monitor.reference.profile import ReferenceProfile, validate_profile
+from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.reference.stored_profile import PROFILE, pack_profile, read_profile
 from stream_monitor.reference.transform import Transform, Transformed
 from stream_monitor.state_parts import StoredParts, with_prefix
 from stream_monitor.windows.closed_window import ClosedWindow
@@ -196,7 +197,7 @@ class ShadowVersion:
 
     def take_changes(self) -> dict[str, Any]:
         """The parts that changed since the last call."""
-        parts: dict[str, Any] = {} if self._is_stored else {"profile": self.profile}
+        parts: dict[str, Any] = {} if self._is_stored else {PROFILE: pack_profile(self.profile)}
         self._is_stored = True
         parts |= with_prefix("labels|", self.labels.take_changes())
         return parts | with_prefix("window|", self.windows.take_changes())
@@ -302,9 +303,7 @@ class ShadowVersions:
         shadows._state = parts.read(_META, ShadowsState)
         for version in shadows._state.latest_ms:
             stored = parts.under(_prefix(version))
-            profile = stored.read("profile", ReferenceProfile)
-            validate_profile(profile)
-            shadows.versions[version] = ShadowVersion(profile, partition, spec)
+            shadows.versions[version] = ShadowVersion(read_profile(stored), partition, spec)
             shadows.versions[version].restore(stored)
         return shadows
 

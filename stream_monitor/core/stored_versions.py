@@ -8,7 +8,8 @@ from producer.names import escape
 from stream_monitor.core.model import ModelState
 from stream_monitor.core.retention import RetentionState
 from stream_monitor.core.version import VersionState
-from stream_monitor.reference.profile import ReferenceProfile, validate_profile
+from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.reference.stored_profile import PROFILE, read_profile
 from stream_monitor.state_parts import StoredParts
 
 
@@ -31,7 +32,7 @@ def is_about_versions(part: str) -> bool:
     [True, True, True, False]
     """
     return part in ("model", "retention") or (
-        part.startswith("version|") and part.endswith(("|meta", "|profile"))
+        part.startswith("version|") and part.endswith(("|meta", f"|{PROFILE}"))
     )
 
 
@@ -45,8 +46,7 @@ def versions_in(parts: StoredParts) -> list[StoredVersion]:
     found: list[StoredVersion] = []
     for version, offset in parts.read("model", ModelState).start_offsets.items():
         mine = parts.under(f"version|{escape(version)}|")
-        profile = mine.read("profile", ReferenceProfile)
-        validate_profile(profile)
+        profile = read_profile(mine)
         idle = mine.read("meta", VersionState).idle
         found.append(StoredVersion(offset, idle, version == champion, profile))
     return sorted(found, key=lambda one: one.start_offset)

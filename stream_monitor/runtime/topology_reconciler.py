@@ -33,8 +33,8 @@ from stream_monitor.runtime.clock import wall_clock_ms
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.state.partition_state import (
-    origin_in,
     profile_field,
+    profile_in,
     topology_field,
     topology_in,
 )
@@ -197,7 +197,7 @@ class TopologyReconciler:
             known = None if not topology else topology_in(topology)
             if known is None or known.generation < wanted.generation:
                 return
-        if is_needed(move, origin_in(blob) if blob else None, wanted):
+        if is_needed(move, profile_in(blob).origin if blob else None, wanted):
             update = transfer_record(move, owned.partition, wanted.generation, wall_clock_ms())
             await (await self._append(partition, update))
             log.warning(

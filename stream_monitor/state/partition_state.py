@@ -21,7 +21,8 @@ from stream_monitor.core.reference_transfer import ReferenceTransfer, transfers_
 from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.event_numbers import NumberedRecords
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
-from stream_monitor.reference.profile import Origin, ReferenceProfile
+from stream_monitor.reference.profile import ReferenceProfile
+from stream_monitor.reference.stored_profile import PROFILE, StoredProfile, unpack_profile
 from stream_monitor.state.codec import decode_state, unwrap, wrap
 from stream_monitor.state.store import OUTBOX
 from stream_monitor.windows.closed_window import ClosedWindow, window_key
@@ -237,12 +238,12 @@ def topology_in(blob: bytes) -> Topology | None:
 
 def profile_field(model: str, version: str) -> str:
     """The field that holds the reference of a version."""
-    return f"{STATE}model|{escape(model)}|version|{escape(version)}|profile"
+    return f"{STATE}model|{escape(model)}|version|{escape(version)}|{PROFILE}"
 
 
-def origin_in(blob: bytes) -> Origin:
-    """The origin of the reference in a field of `profile_field`."""
-    return decode_state(KIND, blob, ReferenceProfile).origin
+def profile_in(blob: bytes) -> ReferenceProfile:
+    """Decode a field of `profile_field`."""
+    return unpack_profile(decode_state(KIND, blob, StoredProfile))
 
 
 class PartitionStateFactory(NamedTuple):

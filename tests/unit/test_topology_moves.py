@@ -18,8 +18,8 @@ from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
 from stream_monitor.runtime.topology_reconciler import TopologyReconciler
 from stream_monitor.state.partition_state import (
     PartitionState,
-    origin_in,
     profile_field,
+    profile_in,
     topology_in,
 )
 from stream_monitor.state.redis_store import partition_key
@@ -242,7 +242,7 @@ def test_the_fields_of_the_store_that_are_read_are_those_that_are_written() -> N
     part.write(TWO, update())
     fields = PartitionState(part.monitor, "d").take_changes()
 
-    assert origin_in(fields[profile_field(MODEL, "1")]) == "training"
+    assert profile_in(fields[profile_field(MODEL, "1")]).origin == "training"
     assert topology_in(fields["s:topology"]) == TWO
 
 
