@@ -36,7 +36,7 @@ class FrequentValueDetector:
         self._spans = tuple(min(RING_EVENTS, s) for s in spans_of(chance, arl0_events))
         self._n = 0
         self.forget()
-        self._before = (self._n, self._ring, self._last)
+        self._before: tuple[int, Hashes, float | None] | None = None
 
     def forget(self) -> None:
         """Forget all earlier values."""
@@ -51,15 +51,21 @@ class FrequentValueDetector:
         recent: Hashes = np.concatenate((self._ring, self._marks(values)))
         found = self._first_too_often(recent, values)
         n = len(values) if found is None else found.position + 1
-        self._ring = recent[: len(self._ring) + n][-RING_EVENTS:]
+        self._ring = recent[: len(self._ring) + n][-RING_EVENTS:].copy()  # without the others
         if found is not None:
             self._ring = self._ring * (self._ring != self._ring[-1])
         self._n += n
         self._last = float(values[n - 1])
         return found
 
+    def keep(self) -> None:
+        """Do not undo the last `observe` any more: the state before it takes memory."""
+        self._before = None
+
     def undo(self) -> None:
-        """Undo the last `observe`."""
+        """Undo the last `observe`; not after `keep`."""
+        if self._before is None:
+            raise RuntimeError("there is nothing to undo")
         self._n, self._ring, self._last = self._before
 
     def _marks(self, values: Floats) -> Hashes:

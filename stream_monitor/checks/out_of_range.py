@@ -57,6 +57,7 @@ _OVER: Final = 5.0  # the logarithm of how much likelier it must be that odd val
 _FEW: Final = 4.0  # times fewer than there were
 _ENDLESS: Final = 1e300
 _NOWHERE: Final = np.zeros(0, dtype=np.int64)
+_NONE_ODD: Final = np.zeros(0, dtype=np.bool_)
 
 
 class OutOfRangeChange(NamedTuple):
@@ -136,7 +137,7 @@ class OutOfRangeRule:
                 bounds.known_values, bounds.chance, arl0_events, repeating=bounds.repeating
             )
         self.state = OutOfRangeState()
-        self.latest: Bools = np.zeros(0, dtype=np.bool_)
+        self.latest: Bools = _NONE_ODD
         """Which of the values of the last batch are odd, where an episode was open (n,)."""
 
     @property
@@ -171,6 +172,10 @@ class OutOfRangeRule:
             if change is not None:
                 changes.append(change)
         self.state.n += len(values)
+        if self._repeated is not None:
+            self._repeated.keep()
+        if not changes and not self.state.is_open:
+            self.latest = _NONE_ODD
         return changes
 
     def _watch(self, values: Floats, outside: Ints, at: int) -> tuple[int, OutOfRangeChange | None]:
@@ -374,7 +379,7 @@ class OutOfRangeRule:
             raise ValueError("the state of a range rule does not fit the bounds")
         if state.is_open and not 0 < state.share <= _UNIT:
             raise ValueError("odd values without a share")
-        self.state = state
+        self.state = msgspec.structs.replace(state, outside=None, repeated=None)
         self._outside.restore(state.outside)
         if self._repeated is not None and state.repeated is not None:
             self._repeated.restore(state.repeated)

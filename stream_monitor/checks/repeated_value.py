@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ _MAX_FOLLOWED: Final = 64
 _LOW: Final = np.uint64(0xFFFFFFFF)
 _16: Final = np.uint32(16)
 _32: Final = np.uint64(32)
+_Before: TypeAlias = tuple[int, int, Hashes, float | None, dict[float, list[tuple[int, int]]]]
 
 
 class RepeatedValue(NamedTuple):
@@ -85,7 +86,7 @@ class RepeatedValueDetector:
         self._spans = spans_of(chance, arl0_events)
         self._n_events = 0
         self.forget()
-        self._before = (0, 0, self._ring, self._last, self._followed)
+        self._before: _Before | None = None
 
     def forget(self) -> None:
         """Forget all earlier values."""
@@ -105,8 +106,14 @@ class RepeatedValueDetector:
             self._observe(values[: found.position + 1])
         return found
 
+    def keep(self) -> None:
+        """Do not undo the last `observe` any more: the state before it takes memory."""
+        self._before = None
+
     def undo(self) -> None:
-        """Undo the last `observe`."""
+        """Undo the last `observe`; not after `keep`."""
+        if self._before is None:
+            raise RuntimeError("there is nothing to undo")
         self._n_events, self._n, self._ring, self._last, followed = self._before
         self._followed = dict(followed)
 
@@ -122,7 +129,7 @@ class RepeatedValueDetector:
             pairs = _pairs(recent, len(self._ring))
             if len(pairs) or self._followed:
                 found = self._follow(fresh, where, pairs, hashes)
-            self._ring = recent[-RING_VALUES:]
+            self._ring = recent[-RING_VALUES:].copy()  # a view would hold all hashes
         self._n += len(fresh)
         self._n_events += len(values)
         self._last = float(values[-1])

@@ -11,7 +11,16 @@ from functools import reduce
 from operator import add, length_hint
 from typing import Any
 
-from stream_monitor.detectors.adwin_state import AdwinState, bucket_totals, build, check, dump, new
+from stream_monitor.detectors.adwin_state import (
+    AdwinState,
+    bucket_totals,
+    build,
+    check,
+    compact,
+    dump,
+    expand,
+    new,
+)
 from stream_monitor.detectors.detection import DetectorAlarm
 from stream_monitor.detectors.river_adwin import ADWIN
 from stream_monitor.state_parts import CorruptState
@@ -23,12 +32,12 @@ class Adwin:
     River's object is made at the first value: until then a state costs no more than its bytes.
     """
 
-    __slots__ = ("_adwin", "_delta", "_state")
+    __slots__ = ("_delta", "_now")
 
     def __init__(self, state: AdwinState, delta: float) -> None:
         """Continue from a valid state."""
-        self._state, self._delta = state, delta
-        self._adwin: ADWIN | None = None
+        self._now: AdwinState | ADWIN = state
+        self._delta = delta
 
     @classmethod
     def primed(cls, reference: AdwinState | None, delta: float, clock: int) -> Adwin:
@@ -41,9 +50,9 @@ class Adwin:
         Equals River's ``update`` for each of them.  The Rust object is called directly: River's
         wrapper costs more than the algorithm.
         """
-        adwin: Any = self._adwin
-        if adwin is None:
-            self._adwin = adwin = build(self._state, self._delta)
+        if isinstance(self._now, AdwinState):
+            self._now = build(self._now, self._delta)
+        adwin: Any = self._now
         alarms: list[DetectorAlarm] = []
         rest = iter(values)
         while left := length_hint(rest):
@@ -64,7 +73,7 @@ class Adwin:
         ``total`` and ``width`` are those of the window before the cut.  The dropped part is one
         piece; the others are the buckets of the window, which are smaller the more recent they are.
         """
-        buckets = bucket_totals(self.snapshot())
+        buckets = bucket_totals(self._state())
         dropped = width - sum(size for _, size in buckets)
         if dropped:
             buckets.insert(0, (total - math.fsum(t for t, _ in buckets), dropped))
@@ -80,14 +89,18 @@ class Adwin:
                 best_gain, rose, onset = gain, step > 0, n_new - 1
         return DetectorAlarm(block, "up" if rose else "down", onset)
 
+    def _state(self) -> AdwinState:
+        return self._now if isinstance(self._now, AdwinState) else dump(self._now)
+
     def snapshot(self) -> AdwinState:
-        """The state; delta belongs to the settings."""
-        return self._state if self._adwin is None else dump(self._adwin)
+        """The state as it is stored; delta belongs to the settings."""
+        return compact(self._state())
 
     @classmethod
     def restore(cls, delta: float, clock: int, state: AdwinState) -> Adwin:
         """Continue from `snapshot`.  Raises CorruptState where no ADWIN can have that state."""
         if state.clock != clock:
             raise CorruptState("ADWIN state: the clock is another one")
+        state = expand(state)
         check(state)
         return cls(state, delta)

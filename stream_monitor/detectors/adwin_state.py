@@ -30,6 +30,8 @@ from stream_monitor.state_parts import CorruptState
 from stream_monitor.statistics.fixed_point import Floats, Ints
 
 LAYOUT: Final = 1
+_COMPACT: Final = 2
+"""The layout of a state without numbers that are always, or all, zero."""
 _HEAD: Final = struct.Struct("<diQdd4d4iQ")
 _ROW_WORDS: Final = 16
 _TAIL: Final = struct.Struct("<diQii")
@@ -201,6 +203,45 @@ def _places(rows: tuple[int, ...]) -> _Places:
         (row + np.array((0, 2, 9))).ravel(),
         np.tile(np.array((MAX_BUCKETS, _SLOTS, _SLOTS), dtype="<u8"), len(rows)).tobytes(),
     )
+
+
+def compact(state: AdwinState) -> AdwinState:
+    """The state in fewer bytes; `expand` returns it.
+
+    A bucket of a single value has no variance.  All numbers are zero where all values were: a
+    feature that has no invalid values.
+    """
+    buckets, end = state.buckets, 8 * state.rows[0]
+    if not buckets.strip(b"\0"):
+        fewer = b""
+    elif buckets[end : 2 * end].strip(b"\0"):
+        return state
+    else:
+        fewer = buckets[:end] + buckets[2 * end :]
+    return AdwinState(
+        _COMPACT,
+        state.clock,
+        state.flagged,
+        state.total,
+        state.variance,
+        int(state.width),  # small whole numbers take fewer bytes than a float
+        int(state.total_width),
+        state.counters,
+        state.rows,
+        fewer,
+    )
+
+
+def expand(state: AdwinState) -> AdwinState:
+    """The state that was given to `compact`, which `check` has still to accept."""
+    if state.layout != _COMPACT:
+        return state
+    buckets, end = state.buckets, 8 * sum(state.rows[:1])
+    if buckets:
+        buckets = buckets[:end] + bytes(end) + buckets[end:]
+    elif len(state.rows) <= _MAX_ROWS and 0 <= sum(state.rows) <= _MAX_ROWS * MAX_BUCKETS:
+        buckets = bytes(16 * sum(state.rows))
+    return msgspec.structs.replace(state, layout=LAYOUT, buckets=buckets)
 
 
 def bucket_totals(state: AdwinState) -> list[tuple[float, int]]:

@@ -111,7 +111,10 @@ class PageHinkley:
         """The state; threshold and allowance belong to the settings."""
         n, mean, up, low, down, high, flagged, low_at, high_at = self._now
         least = None if math.isinf(low) else low
-        return PageHinkleyState(n, mean, up, least, down, high, flagged, low_at, high_at)
+        counts = int(n), int(low_at), int(high_at)  # they take fewer bytes than floats
+        return PageHinkleyState(
+            counts[0], mean, up, least, down, high, flagged, counts[1], counts[2]
+        )
 
     @classmethod
     def restore(

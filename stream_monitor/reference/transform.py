@@ -161,18 +161,17 @@ class RankLookup:
     confirm; the others take a binary search, which costs five times as much.
     """
 
-    __slots__ = ("_distinct", "_first", "_low", "_padded", "_per_unit", "_runs", "_span", "_starts")
+    __slots__ = ("_distinct", "_first", "_low", "_per_unit", "_runs", "_span", "_starts")
 
     def __init__(self, quantiles: Floats) -> None:
         starts = np.flatnonzero(np.append(True, quantiles[1:] != quantiles[:-1]))
-        distinct = quantiles[starts]
-        self._padded = np.concatenate(([-np.inf], distinct, [np.inf, np.inf]))
-        self._distinct = self._padded[1:-2]
+        self._distinct = quantiles
         self._starts: NDArray[np.int32] | None
         self._runs: NDArray[np.int32] | None
-        if len(distinct) == len(quantiles):  # each statistic is at its own place
+        if len(starts) == len(quantiles):  # each statistic is at its own place
             self._starts = self._runs = None
         else:
+            self._distinct = quantiles[starts]
             self._starts = np.append(starts, len(quantiles)).astype(np.int32)
             self._runs = np.append(np.diff(self._starts), 0).astype(np.int32)
         low, high = (quantiles[round(q * (len(quantiles) - 1))] for q in _MIDDLE)
@@ -183,7 +182,7 @@ class RankLookup:
     def index_of(self, values: Floats) -> Ints:
         """The index of n finite values, (n,)."""
         below = self._distinct_below(values)
-        ties = self._padded.take(below + 1) == values
+        ties = self._distinct.take(below, mode="clip") == values
         if self._starts is None or self._runs is None:
             index: Ints = 2 * below + ties
             return index
@@ -195,17 +194,21 @@ class RankLookup:
         """The number of distinct order statistics below each value."""
         if len(values) < _FEW_VALUES or not math.isfinite(self._per_unit):
             return self._distinct.searchsorted(values)
-        padded = self._padded
+        distinct = self._distinct
         with np.errstate(over="ignore"):
             cells = np.clip((values - self._low) * self._per_unit, 0, _CELLS - 1)
         if self._first is None:
             starts = self._low + np.arange(_CELLS) * (self._span / _CELLS)
-            self._first = self._distinct.searchsorted(starts).astype(np.uint16)
+            self._first = distinct.searchsorted(starts).astype(np.uint16)
         below = self._first.take(cells.astype(np.int64)).astype(np.int64)
-        below += padded.take(below + 1) < values
-        wrong = np.flatnonzero((padded.take(below) >= values) | (padded.take(below + 1) < values))
+        below += distinct.take(below, mode="clip") < values
+        # The ends count as wrong where there is no neighbour.
+        wrong = np.flatnonzero(
+            (distinct.take(below - 1, mode="clip") >= values)
+            | (distinct.take(below, mode="clip") < values)
+        )
         if len(wrong):
-            below[wrong] = self._distinct.searchsorted(values[wrong])
+            below[wrong] = distinct.searchsorted(values[wrong])
         return below
 
 
