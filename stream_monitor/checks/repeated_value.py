@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -40,6 +41,7 @@ class RepeatedValue(NamedTuple):
     times: int
 
 
+@lru_cache(maxsize=1024)
 def spans_of(chance: float, arl0_events: float) -> tuple[int, ...]:
     """Return the numbers of events within which 3, 4, ... 10 equal values raise a signal.
 

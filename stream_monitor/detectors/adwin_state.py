@@ -31,7 +31,9 @@ from stream_monitor.statistics.fixed_point import Floats, Ints
 
 LAYOUT: Final = 1
 _COMPACT: Final = 2
-"""The layout of a state without numbers that are always, or all, zero."""
+"""The layout without the variances of single values."""
+_CONSTANT: Final = 3
+"""The layout of equal values: the total of a bucket of each size."""
 _HEAD: Final = struct.Struct("<diQdd4d4iQ")
 _ROW_WORDS: Final = 16
 _TAIL: Final = struct.Struct("<diQii")
@@ -154,16 +156,16 @@ def check(state: AdwinState) -> None:
     sums = (state.total, state.variance, state.width, state.total_width)
     if not all(map(math.isfinite, sums)) or min(state.variance, state.total_width) < 0:
         raise CorruptState("ADWIN state: impossible sums")
-    if not all(0 <= counter < 1 << 31 for counter in state.counters):
+    if min(state.counters) < 0 or max(state.counters) >= 1 << 31:
         raise CorruptState("ADWIN state: impossible counters")
     rows = state.rows
-    if not 1 <= len(rows) <= _MAX_ROWS or not all(0 <= used <= MAX_BUCKETS for used in rows):
+    if not _possible(rows):
         raise CorruptState("ADWIN state: impossible rows")
     if len(rows) > 1 and not all(rows):
         raise CorruptState("ADWIN state: an empty row")
     if len(state.buckets) != 16 * sum(rows):
         raise CorruptState("ADWIN state: the buckets do not fill the rows")
-    if sum(used << i for i, used in enumerate(rows)) != state.width:
+    if _places(rows).width != state.width:
         raise CorruptState("ADWIN state: the buckets do not add up to the width")
     _check_sums(state)
 
@@ -171,11 +173,12 @@ def check(state: AdwinState) -> None:
 class _Places(NamedTuple):
     """Where the numbers of a state are, in words of 8 bytes.
 
-    ``totals`` and ``variances`` of all buckets in ``AdwinState.buckets``, with the ``sizes`` of the
-    buckets; these buckets ``in_blob``, among the rows; and the other ``lengths`` in it, with their
-    values.
+    ``width`` is the number of values.  ``totals`` and ``variances`` of all buckets in
+    ``AdwinState.buckets``, with the ``sizes`` of the buckets; these buckets ``in_blob``, among the
+    rows; and the other ``lengths`` in it, with their values.
     """
 
+    width: int
     totals: Ints
     variances: Ints
     sizes: Floats
@@ -195,6 +198,7 @@ def _places(rows: tuple[int, ...]) -> _Places:
     slots = np.arange(_SLOTS)
     filled = np.tile(slots < used[:, None], 2)
     return _Places(
+        sum(n << i for i, n in enumerate(rows)),
         np.flatnonzero(is_total),
         np.flatnonzero(~is_total),
         sizes,
@@ -208,18 +212,15 @@ def _places(rows: tuple[int, ...]) -> _Places:
 def compact(state: AdwinState) -> AdwinState:
     """The state in fewer bytes; `expand` returns it.
 
-    A bucket of a single value has no variance.  All numbers are zero where all values were: a
-    feature that has no invalid values.
+    A bucket of a single value has no variance.  If all values were equal (a feature without
+    invalid values), all buckets of a size have one total, and none has a variance.
     """
     buckets, end = state.buckets, 8 * state.rows[0]
-    if not buckets.strip(b"\0"):
-        fewer = b""
-    elif buckets[end : 2 * end].strip(b"\0"):
+    constant = _constant(state)
+    if constant is None and buckets[end : 2 * end].strip(b"\0"):
         return state
-    else:
-        fewer = buckets[:end] + buckets[2 * end :]
     return AdwinState(
-        _COMPACT,
+        _COMPACT if constant is None else _CONSTANT,
         state.clock,
         state.flagged,
         state.total,
@@ -228,20 +229,38 @@ def compact(state: AdwinState) -> AdwinState:
         int(state.total_width),
         state.counters,
         state.rows,
-        fewer,
+        buckets[:end] + buckets[2 * end :] if constant is None else constant,
     )
+
+
+def _constant(state: AdwinState) -> bytes | None:
+    """The total of a bucket of each size; ``None`` unless all values were equal."""
+    found, at = b"", 0
+    for used in state.rows:
+        middle, end = at + 8 * used, at + 16 * used
+        total = state.buckets[at : at + 8] if used else b""
+        if state.buckets[at:middle] != total * used or state.buckets[middle:end].strip(b"\0"):
+            return None
+        found, at = found + total, end
+    return found
 
 
 def expand(state: AdwinState) -> AdwinState:
     """The state that was given to `compact`, which `check` has still to accept."""
-    if state.layout != _COMPACT:
+    rows, buckets = state.rows, state.buckets
+    if state.layout not in (_COMPACT, _CONSTANT) or not _possible(rows):
         return state
-    buckets, end = state.buckets, 8 * sum(state.rows[:1])
-    if buckets:
+    if state.layout == _COMPACT:
+        end = 8 * rows[0]
         buckets = buckets[:end] + bytes(end) + buckets[end:]
-    elif len(state.rows) <= _MAX_ROWS and 0 <= sum(state.rows) <= _MAX_ROWS * MAX_BUCKETS:
-        buckets = bytes(16 * sum(state.rows))
+    elif len(buckets) == 8 * sum(map(bool, rows)):
+        totals = zip(rows, range(0, 8 * len(rows), 8), strict=True)
+        buckets = b"".join(buckets[at : at + 8] * n + bytes(8 * n) for n, at in totals)
     return msgspec.structs.replace(state, layout=LAYOUT, buckets=buckets)
+
+
+def _possible(rows: tuple[int, ...]) -> bool:
+    return 1 <= len(rows) <= _MAX_ROWS and min(rows) >= 0 and max(rows) <= MAX_BUCKETS
 
 
 def bucket_totals(state: AdwinState) -> list[tuple[float, int]]:

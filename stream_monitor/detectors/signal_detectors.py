@@ -40,7 +40,7 @@ class SignalDetectors:
         self._tables: dict[str, Ints | None] = {
             c.channel: transform.table(c.channel) for c in reference.channels
         }
-        point_mass = reference.point_mass
+        point_mass = None if transform.point_mass < 0 else reference.point_mass
         n = len(reference.quantiles)
         self._per_rest = 1.0 if point_mass is None else n / (n - point_mass[1] + point_mass[0])
         self._seasons: dict[str, Season] = {

@@ -483,7 +483,8 @@ class EpisodeTracker:
 
     def restore(self, state: TrackerState) -> None:
         """Continue from `snapshot`.  Raises ValueError where it does not fit this series."""
-        self._reset()
+        if self._now.stage != "quiet":
+            self._reset()
         if isinstance(state, int):
             self._now.dismissed = state
             return

@@ -31,7 +31,8 @@ def _require(condition: bool, message: str) -> None:  # noqa: FBT001 - reads as 
 
 
 def _finite(where: str, numbers: Iterable[float | None]) -> None:
-    _require(all(x is None or math.isfinite(x) for x in numbers), f"{where}: not finite")
+    known = [x for x in numbers if x is not None]
+    _require(all(map(math.isfinite, known)), f"{where}: not finite")
 
 
 def validate_feature(feature: FeatureReference) -> None:
@@ -63,7 +64,7 @@ def validate_feature(feature: FeatureReference) -> None:
     _check_bins(where, feature)
     channels = [channel.channel for channel in feature.channels]
     _require(len(set(channels)) == len(channels) >= 1, f"{where}: no channels, or one twice")
-    if feature.point_mass is None and not OF_REST.isdisjoint(channels):
+    if not OF_REST.isdisjoint(channels) and feature.point_mass is None:
         raise ValueError(f"{where}: statistics of values off a point mass, but no point mass")
     if (feature.calendar is None) != all(c.season is None for c in feature.channels):
         raise ValueError(f"{where}: a season and a calendar of bins require each other")
@@ -164,7 +165,9 @@ def _check_order_statistics(where: str, feature: FeatureReference) -> None:
     )
     quantiles = feature.quantiles
     _require(
-        bool((np.abs(quantiles) <= MAX_MAGNITUDE).all() and (np.diff(quantiles) >= 0).all()),
+        bool(
+            (np.abs(quantiles) <= MAX_MAGNITUDE).all() and (quantiles[1:] >= quantiles[:-1]).all()
+        ),
         f"{where}: order statistics out of range or order",
     )
 
@@ -184,7 +187,7 @@ def _check_bounds(where: str, bounds: ValueBounds) -> None:
     _require(size % 8 == 0 and size // 8 <= _MAX_ORDER_STATISTICS, f"{where}: too many values")
     known = bounds.known_values
     _require(
-        bool(np.isfinite(known).all() and (np.diff(known) > 0).all()),
+        bool(np.isfinite(known).all() and (known[1:] > known[:-1]).all()),
         f"{where}: values that repeat are not ascending",
     )
     size = len(bounds.frequent)

@@ -9,6 +9,7 @@ result does not depend on batches.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -40,6 +41,19 @@ class RateCusumState(msgspec.Struct, frozen=True, array_like=True):
     starts: Ints
 
 
+@lru_cache(maxsize=1024)
+def _scores(rate: float, n_spans: float, usual: bool) -> tuple[int, Ints, Ints]:  # noqa: FBT001
+    """The threshold, and gain and cost of each sum (k,).  Features with equal ones share them."""
+    rates = [min(_MOST, rate * (_FIRST_OF_SOME if usual else _FIRST))]
+    while rates[-1] * _STEP < _MOST:
+        rates.append(rates[-1] * _STEP)
+    rates = [r for r in rates if r > rate] or [(1 + rate) / 2]
+    ratios = [(math.log(r / rate), -math.log((1 - r) / (1 - rate))) for r in rates]
+    gains = np.array([max(1, round(g * _UNIT)) for g, _ in ratios], dtype=np.int64)
+    costs = np.array([max(1, round(c * _UNIT)) for _, c in ratios], dtype=np.int64)
+    return math.ceil(math.log(n_spans * len(rates)) * _UNIT), gains, costs
+
+
 class RateCusum:
     """The sums of one feature."""
 
@@ -50,15 +64,9 @@ class RateCusum:
         has such values.
         """
         self._span = span_events
-        rates = [min(_MOST, rate * (_FIRST_OF_SOME if usual else _FIRST))]
-        while rates[-1] * _STEP < _MOST:
-            rates.append(rates[-1] * _STEP)
-        rates = [r for r in rates if r > rate] or [(1 + rate) / 2]
-        n_spans = max(1.0, arl0_events / span_events)
-        self._threshold = math.ceil(math.log(n_spans * len(rates)) * _UNIT)
-        ratios = [(math.log(r / rate), -math.log((1 - r) / (1 - rate))) for r in rates]
-        self._gains = np.array([max(1, round(g * _UNIT)) for g, _ in ratios], dtype=np.int64)
-        self._costs = np.array([max(1, round(c * _UNIT)) for _, c in ratios], dtype=np.int64)
+        self._threshold, self._gains, self._costs = _scores(
+            rate, max(1.0, arl0_events / span_events), usual
+        )
         self._n = 0
         self.forget()
 
