@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -89,7 +90,7 @@ def backtest(
     if not as_json:
         write_line(
             f"{source}: {stream.n_training:,} rows train the first version, "
-            f"{len(stream) - stream.n_training:,} are served; labels arrive after {label_delay}"
+            f"{len(stream) - stream.n_training:,} are served; labels arrive {_after(label_delay)}"
         )
     try:
         results = run_policies(
@@ -233,3 +234,13 @@ def _print_progress(stream: LabelledStream) -> Callable[[str, int], None]:
             note(f"{name}: {row:,} of {len(stream):,} rows")
 
     return show
+
+
+def _after(label_delay: str) -> str:
+    """The delay of labels in words.
+
+    >>> _after("0events"), _after("500events"), _after("2h")
+    ('at once', 'after 500 events', 'after 2 h')
+    """
+    number, unit = re.findall(r"(\d*) ?(.*)", label_delay.strip())[0]
+    return f"after {number} {unit or 'events'}" if int(number or 0) else "at once"

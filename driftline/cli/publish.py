@@ -146,6 +146,11 @@ def _report(done: PublishResult, file: Path, what: str) -> None:
         CommandError: the monitor would reject every row.
     """
     n_rejected = done.rejected.total()
+    if done.repeats:
+        note(
+            f"{done.repeats:,} rows have the id of an earlier row: the monitor counts each id "
+            "once; choose a column for --id that differs in every row"
+        )
     note(f"{done.rows - n_rejected:,} rows {what}")
     if not n_rejected:
         return

@@ -165,7 +165,9 @@ def reference_of_replay(
     missing = [column for column in wanted_columns if column not in frame]
     if missing:
         raise SourceError(
-            f"{traffic.source}: the reference has a column {missing[0]!r}, the file does not"
+            f"{traffic.source}: the reference has a column {missing[0]!r}, the file does not",
+            fix=f"rename the column, or give --ignore {missing[0]!r}; the file has "
+            f"{', '.join(map(str, frame))}",
         )
     note_changes(normal, layout)
     return ReferenceColumns(normal, layout, first, f"{given}{more}", positive)

@@ -8,23 +8,33 @@ from producer.times import FIRST_DAY, LAST_DAY, is_day, milliseconds_power
 from stream_monitor.statistics.fixed_point import Bools, Floats
 
 
+class OtherTimeUnit(ValueError):  # noqa: N818 - a finding about data
+    """The number of a ``row`` is in another unit than that of most rows."""
+
+    def __init__(self, row: int, odd: float, usual: float) -> None:
+        super().__init__(f"{odd:.0f} is not in the unit of {usual:.0f}")
+        self.row = row
+
+
 def epoch_ms(clock: Floats) -> Floats:
     """Milliseconds since 1970 of a column (n,) of seconds, milli-, micro- or nanoseconds.
 
     The unit is that of most rows; a row in another unit is an error.
 
     Raises:
-        ValueError: a row is in another unit than most rows.
+        OtherTimeUnit: a row is in another unit than most rows.
 
     >>> epoch_ms(np.array([1_700_000_000.5, np.nan]))
     array([1.7e+12,     nan])
     """
-    sizes = np.abs(clock[np.isfinite(clock)])
-    if not len(sizes):
+    sizes = np.abs(np.where(np.isfinite(clock), clock, np.nan))
+    if np.isnan(sizes).all():
         return clock
-    power = milliseconds_power(float(np.median(sizes)))
-    if power != milliseconds_power(float(sizes.max())):
-        raise ValueError(f"{sizes.max():.0f} is not in the unit of {np.median(sizes):.0f}")
+    usual = float(np.nanmedian(sizes))
+    power = milliseconds_power(usual)
+    for row in (int(np.nanargmax(sizes)), int(np.nanargmin(sizes))):
+        if sizes[row] and milliseconds_power(float(sizes[row])) != power:
+            raise OtherTimeUnit(row, float(sizes[row]), usual)
     scaled: Floats = np.rint(clock * 1000.0**power)
     return scaled
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tests.cases.command_runner import read_by
+from tests.cases.command_runner import read_by, run
 from tests.cases.test_files import ROWS, N, events, lines, written
 
 RNG: Final = np.random.default_rng(7)
@@ -245,3 +245,49 @@ def test_an_ambiguous_comma_is_an_error_that_asks_for_the_option(tmp_path: Path)
     for mark, mean in ((".", 1_000), (",", 1)):
         built = read_by("profile", tmp_path / "a.csv", "--decimal", mark).json()
         assert built["features"]["x"]["mean"] // mean in range(1, 10)
+
+
+@pytest.mark.parametrize(
+    ("unit", "jitter_s"), [(1, 0), (1_000, 3), (1_000_000, 30), (1_000_000_000, 3)]
+)
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_numbers_since_1970_are_a_time_in_any_unit_and_order(
+    unit: int, jitter_s: int, form: str, tmp_path: Path
+) -> None:
+    """Their passing is no drift.  Events arrive out of order, and a file may be short."""
+    rng = np.random.default_rng(jitter_s)
+    late_s = rng.integers(-jitter_s, jitter_s + 1, 700)
+    at = (1_711_800_000 + 10 * np.arange(700) + late_s) * unit
+    rows = pd.DataFrame({"created": at, "x": rng.normal(size=700)})
+    file = tmp_path / f"rows.{form}"
+    {
+        "csv": lambda: rows.to_csv(file, index=False),
+        "jsonl": lambda: rows.to_json(file, orient="records", lines=True),
+        "parquet": lambda: rows.to_parquet(file),
+    }[form]()
+
+    [created, _] = run("inspect", file, "--json").json()["columns"]
+
+    assert (created["watched"], "a time (use --time)" in created["not_watched_because"]) == (
+        False,
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(1).permutation(np.arange(1_700_000_000, 1_700_000_700)),
+        np.random.default_rng(2).normal(1.5e9, 1e8, 700).round(),
+        np.linspace(5e13, 9e13, 700) + np.random.default_rng(3).normal(0, 1e12, 700),
+    ],
+    ids=["in no order", "amounts", "large amounts that rise"],
+)
+def test_large_numbers_are_no_time_unless_they_rise_from_2001_on(
+    values: np.ndarray, tmp_path: Path
+) -> None:
+    pd.DataFrame({"amount": values}).to_csv(tmp_path / "rows.csv", index=False)
+
+    [amount] = run("inspect", tmp_path / "rows.csv", "--json").json()["columns"]
+
+    assert (amount["kind"], amount["watched"]) == ("numeric", True)

@@ -121,3 +121,13 @@ def test_a_replay_counts_the_features_that_it_watches(tmp_path: Path) -> None:
 
     assert "600 events of 2 features" in done.out
     assert "not watched: income: 99 valid values of 300, 300 are needed" in done.err
+
+
+def test_rows_with_the_id_of_an_earlier_row_are_counted(tmp_path: Path) -> None:
+    """The monitor counts each id once, so that most events of each customer would be lost."""
+    rows = _rows().assign(customer=[f"c{i % 100}" for i in range(600)])
+
+    done = run("publish", _file(tmp_path, rows), *NAMED, "--id", "customer", "--dry-run")
+
+    assert "500 rows have the id of an earlier row: the monitor counts each id once" in done.err
+    assert "--id" in done.err

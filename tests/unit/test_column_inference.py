@@ -49,7 +49,7 @@ def test_most_values_decide_the_kind_of_a_column(values: Any, kind: str) -> None
     [
         ([None] * N, "missing"),
         (range(N), "counts up"),
-        (np.sort(RNG.integers(1_700_000_000, 1_700_050_000, N)), "counts up"),
+        (np.sort(RNG.integers(1_700_000_000, 1_700_050_000, N)), "a time"),
         (pd.date_range("2024-01-01", periods=N, freq="h"), "a time"),
         (pd.date_range("2024-01-01", periods=N).strftime("%Y-%m-%d"), "a time"),
         (pd.date_range("2024-01-01", periods=N).strftime("%d/%m/%Y %H:%M"), "a time"),

@@ -22,6 +22,10 @@ _CODES: Final = range(2, 21)
 _FIELDS: Final = {"id", "model", "version", "segment"}
 _A_TIME: Final = "a time (use --time)"
 IGNORED: Final = "--ignore"
+_A_CLOCK: Final = "numbers since 1970 that rise from row to row: a time (use --time)"
+_CLOCK_S: Final = (1e9, 2.2e9)  # seconds, from 2001 to 2039
+_CLOCK_ROWS: Final = 30
+_MOST_FALLS: Final = 0.4  # events arrive out of order
 _ONLY_COUNTS: Final = "it only counts up, row by row"
 
 
@@ -215,6 +219,8 @@ def _reading(one: ColumnStatistics, decimal: DecimalSeparator | None) -> _Number
 def _counter_reason(one: ColumnStatistics) -> str:
     """Why numbers are no quantity, but a counter or an identifier; empty if they may be one."""
     many = len(one.numbers) > MAX_DISTINCT
+    if _is_clock(one):
+        return _A_CLOCK
     if one.rising and many:
         return _ONLY_COUNTS
     if one.stepping and one.first in (0.0, 1.0) and one.known == one.rows > 2:
@@ -222,6 +228,20 @@ def _counter_reason(one: ColumnStatistics) -> str:
     if one.whole and many and one.largest >= EXACT and not one.forms["duration"]:
         return "whole numbers above 2^53, too large for a float: an identifier, or nanoseconds"
     return ""
+
+
+def _is_clock(one: ColumnStatistics) -> bool:
+    """Whether the numbers count from 1970, in one unit, and rise with the rows."""
+    if one.first is None or one.last is None or one.steps < _CLOCK_ROWS:
+        return False
+    low, high = _CLOCK_S
+    unit = next((unit for unit in (1, 1e3, 1e6, 1e9) if one.lowest <= high * unit), 1.0)
+    return (
+        low * unit <= one.lowest
+        and one.highest <= high * unit
+        and one.falls <= _MOST_FALLS * one.steps
+        and one.last - one.first > (one.highest - one.lowest) / 2
+    )
 
 
 def _may_be_codes(one: ColumnStatistics) -> bool:

@@ -71,7 +71,11 @@ class ColumnStatistics:
     whole: bool = True
     rising: bool = True
     stepping: bool = True
+    steps: int = 0
+    falls: int = 0
     largest: float = 0.0
+    lowest: float = float("inf")
+    highest: float = float("-inf")
     first: float | None = None
     last: float | None = None
     numbers: set[float] = field(default_factory=set)
@@ -128,10 +132,14 @@ class ColumnStatistics:
             return
         before = finite if self.last is None else np.concatenate(([self.last], finite))
         steps = np.diff(before)
+        self.steps += len(steps)
+        self.falls += int(np.count_nonzero(steps < 0))
         self.rising = self.rising and bool((steps >= 0).all())
         self.stepping = self.stepping and bool((steps == 1).all())
         self.first = float(finite[0]) if self.first is None else self.first
         self.last = float(finite[-1])
+        self.lowest = min(self.lowest, float(finite.min()))
+        self.highest = max(self.highest, float(finite.max()))
         largest = float(np.abs(finite).max(initial=0.0))
         whole = bool((finite == np.rint(finite)).all()) and not (floats and largest >= EXACT)
         self.whole = self.whole and whole

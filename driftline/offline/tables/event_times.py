@@ -11,7 +11,7 @@ import pandas as pd
 from driftline.offline.tables.convert import floats_of
 from driftline.offline.tables.source_error import SourceError
 from producer.times import is_epoch_number
-from stream_monitor.reference.epoch_times import calendar_dates, epoch_ms
+from stream_monitor.reference.epoch_times import OtherTimeUnit, calendar_dates, epoch_ms
 from stream_monitor.reference.values import category
 from stream_monitor.statistics.fixed_point import Bools, Floats
 
@@ -44,8 +44,11 @@ def times_ms(series: pd.Series[Any]) -> Sequence[int]:
         )
         try:
             numbers: Floats = epoch_ms(clock)
-        except ValueError as error:
-            raise SourceError(f"--time {series.name}: {error}") from error
+        except OtherTimeUnit as error:
+            raise SourceError(
+                f"--time {series.name}: row {series.index[error.row]}: {error}",
+                fix="write all times in one unit, such as milliseconds since 1970",
+            ) from error
         bad = ~(np.isfinite(numbers) & (numbers >= 0))
         _reject_rows(series, bad, "is not a time since 1970", fix=_OUTSIDE)
     else:

@@ -24,6 +24,8 @@ from producer.limits import Limits
 from stream_monitor.ingest.decode import decode
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 
+_REMEMBERED: Final = 65_536
+"""Ids within which the monitor recognises a repeat, by default."""
 _SD_ROWS: Final = 10_000
 _REPORT_EVERY: Final = 500
 _SECOND_MS: Final = 1_000
@@ -60,11 +62,15 @@ class RowEvents(NamedTuple):
 
 
 class PublishResult(NamedTuple):
-    """The numbers of rows read and rejected (by reason); ``first`` is the first rejected row."""
+    """The numbers of rows read and rejected (by reason); ``first`` is the first rejected row.
+
+    ``repeats`` are rows with the id of an earlier one, which the monitor does not count.
+    """
 
     rows: int
     rejected: Counter[str]
     first: str = ""
+    repeats: int = 0
 
 
 def layout_to_publish(table: TableFile, columns: PublishColumns) -> Layout:
@@ -128,12 +134,14 @@ def publish_rows(
     began = time.monotonic()
     rejected: Counter[str] = Counter()
     first = ""
-    number = 0
+    number = repeats = 0
+    recent: dict[str, None] = {}
     for number, row in enumerate(rows, start=1):
         if row.reason:
             rejected[row.reason] += 1
             first = first or f"row {number - 1}: {row.detail}"
         else:
+            repeats += _repeats(row.events, recent)
             for event in row.events:
                 writer.write(event)
         if events_per_s is not None:
@@ -143,7 +151,17 @@ def publish_rows(
         if number % _REPORT_EVERY == 0:
             on_progress(number)
     on_progress(number)
-    return PublishResult(number, rejected, first)
+    return PublishResult(number, rejected, first, repeats)
+
+
+def _repeats(events: Sequence[Event], recent: dict[str, None]) -> int:
+    """1 if the event of a row has an id among the ``recent`` ones, to which it is added."""
+    name = next(event.id for event in events if isinstance(event, InferenceEvent))
+    repeated = name in recent
+    recent[name] = None
+    if len(recent) > _REMEMBERED:
+        del recent[next(iter(recent))]
+    return int(repeated)
 
 
 def _standard_deviations(
