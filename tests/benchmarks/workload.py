@@ -30,6 +30,7 @@ BATCH_ROWS: Final = 500
 _SEED: Final = 7
 _FLUSH_S: Final = 60
 _CHUNK: Final = 10_000
+_MAX_QUEUED: Final = 50_000
 
 
 def profile(model: str = MODEL, n_features: int = len(FEATURES)) -> ReferenceProfile:
@@ -106,6 +107,8 @@ def _write(
         producer.produce(topic, value, key=model, partition=partition, headers=headers)
         if i % 1_000 == 0:
             producer.poll(0)
+            while len(producer) > _MAX_QUEUED:  # a busy broker is slower than the generator
+                producer.poll(0.1)
     left = producer.flush(_FLUSH_S)
     if left:
         raise RuntimeError(f"{left} records were not acknowledged")
