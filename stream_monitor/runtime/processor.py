@@ -67,6 +67,8 @@ class BatchProcessor:
         self._on_limit = on_limit
         self._last_processed: dict[int, int] = {}
         self._unreadable: dict[int, tuple[int, int]] = {}
+        self.processed_s = 0.0
+        """Time spent processing records since the start."""
         self.lock = asyncio.Lock()
 
     async def on_batch(self, batch: RecordBatch) -> OwnedPartition | None:
@@ -130,7 +132,9 @@ class BatchProcessor:
         except BaseException:  # a panic of River's Rust is not an Exception
             self._partitions.drop(owned)  # its state is undefined and must not be committed
             raise
-        self._metrics.processing.inc(time.perf_counter() - started)
+        took_s = time.perf_counter() - started
+        self.processed_s += took_s
+        self._metrics.processing.inc(took_s)
         await self._take_results(owned, batch, observed)
 
     async def _take_results(

@@ -42,6 +42,7 @@ class EventTopicConsumer(driver.Consumer):
 
     logger = logging.getLogger("faust.consumer")
     RebalanceListener = PausingListener
+    _processed_s = 0.0
 
     @property
     def monitor(self) -> MonitorApp:
@@ -75,7 +76,9 @@ class EventTopicConsumer(driver.Consumer):
             return
         try:
             n_versions = sum(owned.partition_state.n_versions for owned in components.partitions)
-            batches, failures = await components.reader.read(n_versions)
+            before_s, self._processed_s = self._processed_s, components.processor.processed_s
+            spent_s = self._processed_s - before_s
+            batches, failures = await components.reader.read(n_versions, spent_s)
         except KafkaException as error:
             if not is_denied(error.args[0]):
                 raise
