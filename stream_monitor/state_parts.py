@@ -75,6 +75,8 @@ def decode_part(payload: bytes | memoryview, of: Any = Any) -> Any:
 
 def as_type(data: object, of: type[T]) -> T:
     """State inside a part, as the type ``of``: a `msgspec.Raw`, or what was not stored yet."""
+    if isinstance(data, msgspec.Raw):
+        return decode_part(memoryview(data), of)
     return decode_part(encode_part(data), of)
 
 

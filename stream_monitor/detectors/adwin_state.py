@@ -282,7 +282,7 @@ def _check_sums(state: AdwinState) -> None:
     if not abs(total - state.total) <= _TOLERANCE * (1.0 + absolute) < math.inf:
         raise CorruptState("ADWIN state: the buckets do not add up to the total")
     within = float(variances.dot(ones))
-    if not math.isfinite(within) or (len(variances) and variances.min() < 0):
+    if not math.isfinite(within) or (len(variances) and np.minimum.reduce(variances) < 0):
         raise CorruptState("ADWIN state: impossible variances")
     squares = within + float((totals / places.sizes).dot(totals))
     variance = squares - total * total / max(1.0, state.width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 import numpy as np
@@ -10,6 +11,14 @@ import numpy as np
 from stream_monitor.ingest.batch import Ints
 from stream_monitor.reference.season import BinCalendar
 from stream_monitor.statistics.fixed_point import Floats
+
+
+@lru_cache(maxsize=1024)
+def no_events(n: int) -> Ints:
+    """Zeros (n,), which all counts without events share: do not write to them."""
+    counts = np.zeros(n, dtype=np.int64)
+    counts.flags.writeable = False
+    return counts
 
 
 class BinCounts(msgspec.Struct, array_like=True):
@@ -28,12 +37,11 @@ class BinCounts(msgspec.Struct, array_like=True):
     @classmethod
     def empty(cls, n_bins: int, n_slots: int) -> BinCounts:
         """Counts of no events."""
-        return cls(np.zeros(n_bins, dtype=np.int64), np.zeros(n_slots, dtype=np.int64))
+        return cls(no_events(n_bins), no_events(n_slots))
 
     def clear(self) -> None:
         """Remove all counts."""
-        self.counts[:] = 0
-        self.slots[:] = 0
+        self.counts, self.slots = no_events(len(self.counts)), no_events(len(self.slots))
         self.n = self.total = self.expected_total = 0
 
     def count(
@@ -47,10 +55,11 @@ class BinCounts(msgspec.Struct, array_like=True):
         """Add events by their bins (n,), with their values and expected losses where known."""
         if not len(codes):
             return
-        self.counts += np.bincount(codes, minlength=len(self.counts))
+        self.counts = self.counts + np.bincount(codes, minlength=len(self.counts))
         self.n += len(codes)
         if calendar is not None:
-            self.slots += np.bincount(calendar.slots_of(times_ms), minlength=len(self.slots))
+            slots = np.bincount(calendar.slots_of(times_ms), minlength=len(self.slots))
+            self.slots = self.slots + slots
         if values is not None:
             self.total += int(values.sum())
         if losses is not None:
@@ -58,8 +67,8 @@ class BinCounts(msgspec.Struct, array_like=True):
 
     def add(self, other: BinCounts) -> None:
         """Add the counts of another one with the same bins."""
-        self.counts += other.counts
-        self.slots += other.slots
+        self.counts = self.counts + other.counts
+        self.slots = self.slots + other.slots
         self.n += other.n
         self.total += other.total
         self.expected_total += other.expected_total

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from stream_monitor.episodes.bin_counts import no_events
 from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.reference.season import BinCalendar
 from stream_monitor.statistics.distance import psi_adjusted
@@ -91,7 +92,7 @@ class MissingValueAdjustment:
     def clear(self) -> None:
         """Remove all counts."""
         n_slots = 0 if self._calendar is None else self._calendar.n_slots
-        self.state = InvalidCounts(np.zeros(n_slots, dtype=np.int64))
+        self.state = InvalidCounts(no_events(n_slots))
 
     def count(self, invalid: InvalidEvents, start: int, end: int | None) -> None:
         """Count those between the valid events from ``start`` to ``end``.
@@ -103,7 +104,8 @@ class MissingValueAdjustment:
         self.state.n += len(times_ms)
         if self._calendar is not None and len(times_ms):
             slots = self._calendar.slots_of(times_ms)
-            self.state.slots += np.bincount(slots, minlength=len(self.state.slots))
+            counted = np.bincount(slots, minlength=len(self.state.slots))
+            self.state.slots = self.state.slots + counted
 
     def excess(self, n_valid: int) -> int:
         """Return how many invalid events exceed the usual number for ``n_valid`` valid ones.

@@ -3,7 +3,8 @@
     python -m tests.benchmarks.state_costs
 
 One partition with some models, committed by the worker's own committer to a Valkey on loopback;
-without Kafka.  JSON is the last line.
+without Kafka.  The values of references have the six decimals of those of events, or all that a
+float has.  Another process then restarts from this state.  JSON is the last line.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import gc
 import json
 import tempfile
 import time
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import redis.asyncio
 
@@ -39,30 +41,45 @@ from stream_monitor.state.partition_state import PartitionStateFactory
 from stream_monitor.state.redis_store import RedisStateStore
 from tests.benchmarks import workload
 
-LOADS: Final = ((1, 10), (100, 10), (5, 200))
-"""Models, and the features of each."""
+
+class Load(NamedTuple):
+    """Models, the features of each, the events of all, and the decimals of the references."""
+
+    models: int
+    features: int
+    events: int
+    decimals: int | None = 6
+
+
+LOADS: Final = (
+    Load(1, 10, 24_000),
+    Load(100, 10, 24_000),
+    Load(5, 200, 24_000),
+    Load(100, 100, 60_000),
+    Load(100, 100, 60_000, None),
+)
 BATCH_EVENTS: Final = 4_000
 COMMIT_EVENTS: Final = 8_000
 """Events between two commits: those of a quarter of a second, at full speed."""
-EVENTS: Final = 24_000
 TOPIC: Final = "costs"
 
 
 class StateCosts(NamedTuple):
     """Costs of one partition; ``share`` is that of commits in the CPU time of the run.
 
-    ``process_kib`` and ``redis_kib`` are for each watched feature, ``restart_cpu_s`` is the CPU
-    time of reading and decoding the state.
+    ``redis_kib`` is for each watched feature, as is ``process_kib`` of a process that read the
+    state; ``restart_cpu_s`` is the CPU time of reading and decoding it.
     """
 
     watched: int
-    process_kib: float
+    decimals: int | None
     redis_kib: float
-    restart_cpu_s: float
     commit_ms: float
     commit_kib: float
     commands: float
     share: float
+    restart_cpu_s: float = 0.0
+    process_kib: float = 0.0
 
 
 class _NoLog:
@@ -134,21 +151,33 @@ def memory_kib() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
-async def measure(url: str, n_models: int, n_features: int) -> StateCosts:
-    """Run one partition and restart it."""
+async def restart(url: str, load: Load) -> tuple[float, float]:
+    """Read the stored state; the CPU time in seconds, and KiB for each watched feature."""
+    worker = _Worker(url, load.models)
+    before = memory_kib()
+    began = time.process_time()
+    await worker.take()
+    cpu_s = time.process_time() - began
+    kib = (memory_kib() - before) / (load.models * load.features)
+    await worker.store.close()
+    return cpu_s, kib
+
+
+async def measure(url: str, load: Load) -> StateCosts:
+    """Run one partition."""
     client: Any = redis.asyncio.Redis.from_url(url)
-    worker = _Worker(url, n_models)
+    worker = _Worker(url, load.models)
     owned = await worker.take()
-    names = [f"model-{i}" for i in range(n_models)]
-    before, redis_before = memory_kib(), (await client.info("memory"))["used_memory"]
-    profile = profile_to_data(workload.profile("model", n_features))
+    names = [f"model-{i}" for i in range(load.models)]
+    redis_before = (await client.info("memory"))["used_memory"]
+    profile = profile_to_data(workload.profile("model", load.features, load.decimals))
     for name in names:
         mine = dict(profile, model=name)
         update = ModelUpdate(id=name, model=name, version=workload.VERSION, time_ms=0, profile=mine)
         observe(owned, [(CE_TYPE_OF[ModelUpdate], encode(update))])
     assert await worker.committer.commit(owned)
     kind = CE_TYPE_OF[InferenceEvent]
-    events = workload.inference_events(EVENTS, names, n_features)
+    events = workload.inference_events(load.events, names, load.features)
     commits: list[float] = []
     written = commands = 0
     cpu_s = commit_cpu_s = 0.0
@@ -171,21 +200,14 @@ async def measure(url: str, n_models: int, n_features: int) -> StateCosts:
         written += after["total_net_input_bytes"] - stats["total_net_input_bytes"]
         commands += after["total_commands_processed"] - stats["total_commands_processed"] - 1
     assert await worker.committer.commit(owned)
-    after_kib = memory_kib()
     in_redis = (await client.info("memory"))["used_memory"] - redis_before
-    worker.partitions.drop(owned)
-    worker.recovery.retain_only(())
-    began = time.process_time()
-    await worker.take()
-    restart_cpu_s = time.process_time() - began
     await worker.store.close()
     await client.aclose()
-    watched, n = n_models * n_features, max(1, len(commits))
+    watched, n = load.models * load.features, max(1, len(commits))
     return StateCosts(
         watched,
-        (after_kib - before) / watched,
+        load.decimals,
         in_redis / 1024 / watched,
-        restart_cpu_s,
         1e3 * sum(commits) / n,
         written / 1024 / n,
         commands / n,
@@ -193,17 +215,29 @@ async def measure(url: str, n_models: int, n_features: int) -> StateCosts:
     )
 
 
-def of_load(n_models: int, n_features: int) -> StateCosts:
-    """Measure in this process, with the garbage collection of a worker."""
+T = TypeVar("T")
+
+
+def _alone(run: Callable[[str, Load], Coroutine[Any, Any, T]], url: str, load: Load) -> T:
+    """Run in this process, with the garbage collection of a worker."""
     gc.set_threshold(50_000, 20, 100)
     gc.freeze()
+    return asyncio.run(run(url, load))
+
+
+def of_load(load: Load) -> StateCosts:
+    """Measure a load, and then a restart; each in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         server = Valkey(Path(folder))
         server.start()
         try:
-            return asyncio.run(measure(server.url, n_models, n_features))
+            with ProcessPoolExecutor(1, get_context("spawn")) as first:
+                costs = first.submit(_alone, measure, server.url, load).result()
+            with ProcessPoolExecutor(1, get_context("spawn")) as second:
+                cpu_s, kib = second.submit(_alone, restart, server.url, load).result()
         finally:
             server.stop()
+    return costs._replace(restart_cpu_s=cpu_s, process_kib=kib)
 
 
 def main() -> None:
@@ -211,11 +245,10 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     found = []
     for load in LOADS:
-        with ProcessPoolExecutor(1, get_context("spawn")) as alone:
-            costs = alone.submit(of_load, *load).result()
+        costs = of_load(load)
         found.append(costs._asdict())
         print(
-            f"{load[0]} models, {costs.watched:6,} features: "
+            f"{load.models} models, {costs.watched:6,} features of {load.decimals or 17} digits: "
             f"{costs.process_kib:.1f} KiB each in the process, "
             f"{costs.redis_kib:.1f} in Redis; restart {costs.restart_cpu_s:.1f} s of CPU; a commit "
             f"{costs.commit_ms:.0f} ms, {costs.commit_kib:.0f} KiB, {costs.commands:.1f} commands; "

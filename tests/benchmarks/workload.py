@@ -33,10 +33,16 @@ _CHUNK: Final = 10_000
 _MAX_QUEUED: Final = 50_000
 
 
-def profile(model: str = MODEL, n_features: int = len(FEATURES)) -> ReferenceProfile:
-    """The reference: independent normal features, a prediction between 0 and 1."""
+def profile(
+    model: str = MODEL, n_features: int = len(FEATURES), decimals: int | None = None
+) -> ReferenceProfile:
+    """The reference: independent normal features, a prediction between 0 and 1.
+
+    ``decimals`` of its values: by default all that a float has.
+    """
     rng = np.random.default_rng(_SEED)
     values = rng.standard_normal((REFERENCE_EVENTS, n_features))
+    values = values if decimals is None else values.round(decimals)
     return fit_profile(
         model,
         VERSION,
