@@ -444,11 +444,13 @@ class PartitionMonitor:
             parts[_NUMBERS] = self._numbers.state
         parts |= with_prefix("seen|", self._recent_ids.take_changes())
         parts |= with_prefix("over-limit|", self.over_limit.take_changes())
-        for name, model in self.models.items():
+        encoded = self._changed_parts.encode(parts)
+        for name, model in self.models.items():  # few parts wait for their encoding
             for prefix in model.take_deleted_prefixes():
                 self._changed_parts.delete(f"{_prefix(name)}{prefix}")
-            parts |= with_prefix(_prefix(name), model.take_changes())
-        return self._changed_parts.encode(parts)
+            changes = with_prefix(_prefix(name), model.take_changes())
+            encoded |= self._changed_parts.encode(changes)
+        return encoded
 
     @classmethod
     def restore(
