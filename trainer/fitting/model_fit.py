@@ -212,6 +212,17 @@ def reference_of(
     )
 
 
+def can_fit(task: Task, labels: Sequence[Value]) -> bool:
+    """Whether a model can learn from the labels (n,): of classes at least two.
+
+    A rare class may be missing: the holdout shows what that costs.
+
+    >>> can_fit("multiclass", ["a", "b", "a"]), can_fit("binary", [1, 1])
+    (True, False)
+    """
+    return task == "regression" or len(set(labels)) > 1
+
+
 def fit_windows(
     estimator: Any,
     training: pd.DataFrame,
@@ -222,7 +233,7 @@ def fit_windows(
 ) -> dict[str, list[Prediction]]:
     """Fit each window of ``training``; return its predictions for ``held_out`` by window name.
 
-    A window that has fewer classes than the training rows is left out: it cannot predict the rest.
+    A window of one class is left out (`can_fit`), unless it has all rows.
 
     Raises:
         InvalidPredictions: the estimator returns invalid predictions.
@@ -230,12 +241,11 @@ def fit_windows(
     labels = training[LABEL].infer_objects()
     spec = spec.resolved(estimator, labels)
     task, positive = spec.task or "binary", 1 if spec.positive is None else spec.positive
-    n_classes = labels.nunique()
     found: dict[str, list[Prediction]] = {}
     for window in windows:
         start, end = window.range(len(training))
         some = labels.iloc[start:end]
-        if task != "regression" and window.rows is not None and some.nunique() < n_classes:
+        if window.rows is not None and not can_fit(task, some.tolist()):
             continue
         on_stage(f"fitting the window {window.name!r}: {end - start} events")
         fitted = clone(estimator).fit(training[spec.features].iloc[start:end], some)

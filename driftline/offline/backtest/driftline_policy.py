@@ -7,7 +7,6 @@ jobs, `candidate_windows`, `compare` and `check_refit` for the challenger, `Swap
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +28,7 @@ from trainer.evaluation.gate import best_window, check_refit, compare
 from trainer.evaluation.losses import Floats, Metric, losses, resolve_metric
 from trainer.evaluation.version_swap import SwapState, SwapTest
 from trainer.evaluation.vote import RECENT_EVENTS, VersionVote, VoteState, vote, vote_weights
-from trainer.fitting.model_fit import FitSpec
+from trainer.fitting.model_fit import FitSpec, can_fit
 from trainer.jobs.champions import Champion, set_champion
 from trainer.jobs.database import Database
 from trainer.jobs.deferred_alerts import deferred_alerts
@@ -241,7 +240,8 @@ class Driftline:
         tried: dict[str, Floats] = {}
         for window in windows:
             rows = earlier[slice(*window.range(len(earlier)))]
-            if not _has_all_classes(stream.task, stream.labels, rows, earlier):
+            labels = [stream.labels[row] for row in rows.tolist()]
+            if window.rows is not None and not can_fit(stream.task, labels):
                 continue
             tried[window.name] = self._losses_of(self._versions.fit(rows), later)
             self.trial_fits += 1
@@ -422,11 +422,3 @@ class Driftline:
         self._vote.serve(weights)
         self._members = {name: self.stored[name].fitted for name in weights}
         self.swaps += before.keys() != weights.keys()
-
-
-def _has_all_classes(task: str, labels: Sequence[object], rows: Ints, among: Ints) -> bool:
-    if task == "regression":
-        return True
-    return len({labels[row] for row in rows.tolist()}) >= len(
-        {labels[row] for row in among.tolist()}
-    )

@@ -13,6 +13,7 @@ from driftline.offline.backtest.labelled_stream import Ints
 from driftline.offline.tables.source_error import SourceError
 from producer.events import Prediction
 from stream_monitor.detectors.river_adwin import ADWIN
+from trainer.fitting.model_fit import can_fit
 
 MIN_FIT_ROWS: Final = 200
 ADWIN_WINDOW_ROWS: Final = 2_500
@@ -76,9 +77,7 @@ class Never:
     def _can_fit(self, rows: Ints) -> bool:
         if len(rows) < MIN_FIT_ROWS:
             return False
-        if self._stream.task == "regression":
-            return True
-        return len({self._stream.labels[row] for row in rows.tolist()}) > 1
+        return can_fit(self._stream.task, [self._stream.labels[row] for row in rows.tolist()])
 
 
 class Schedule(Never):
