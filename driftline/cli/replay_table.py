@@ -126,6 +126,7 @@ def reference_of_replay(
     from driftline.offline.tables.event_times import with_times  # noqa: PLC0415
     from driftline.offline.tables.layout import layout_of  # noqa: PLC0415
     from driftline.offline.tables.source_error import SourceError  # noqa: PLC0415
+    from driftline.offline.tables.table_reader import with_kinds_of_first  # noqa: PLC0415
 
     frame = traffic.table.frame
     time, prediction, label = traffic.roles
@@ -158,7 +159,10 @@ def reference_of_replay(
         rows = read_rows(wanted, read_options, prediction=prediction)
         normal = with_times(rows.frame, time, traffic.time_format)
     else:
-        rows, normal = traffic.table, frame.iloc[:first]
+        rows = with_kinds_of_first(traffic.table, first, read_options)
+        frame = rows.frame
+        traffic.table.frame, traffic.table.inferred = frame, rows.inferred
+        normal = frame.iloc[:first]
     layout = layout_of(rows, time=time, prediction=prediction, label=label)
     wanted_columns = [f.column for f in layout.features]
     wanted_columns += [role for role in traffic.roles if role is not None]

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tests.cases.command_runner import DATA, run
@@ -117,3 +119,33 @@ def test_epoch_seconds_as_text_are_seconds() -> None:
     assert output.code == 0
     [summary] = lines(output.out)
     assert summary["events"] == 200
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "comma"])
+@pytest.mark.parametrize("odd", ["ERR", "{}°C"])
+@pytest.mark.parametrize("share", [0.4, 1.0])
+def test_what_becomes_text_after_the_reference_is_found(
+    form: str, odd: str, share: float, tmp_path: Path
+) -> None:
+    """The kinds of a replay are those of its reference, whatever comes later."""
+    rng = np.random.default_rng(8)
+    numbers = rng.normal(50, 10, 3_000).round(2)
+    mixed: list[Any] = [
+        odd.format(x) if i >= 1_500 and rng.random() < share else float(x)
+        for i, x in enumerate(numbers)
+    ]
+    rows = pd.DataFrame({"temp": mixed, "plan": rng.choice(["a", "b"], 3_000)})
+    file = tmp_path / ("rows.jsonl" if form == "jsonl" else "rows.csv")
+    if form == "jsonl":
+        rows.to_json(file, orient="records", lines=True)
+    else:
+        mark = "," if form == "comma" else "."
+        rows["temp"] = [str(x).replace(".", mark) for x in mixed]
+        rows.to_csv(file, index=False, sep=";")
+
+    done = run("replay", file, "--reference", "first:1000", "--json")
+
+    assert done.code == 0, done.err
+    [found, _] = [json.loads(line) for line in done.out.splitlines()]
+    assert (found["feature"], found["kind"]) == ("temp", "quality")
+    assert 1_350 <= found["onset_event"] <= 1_500 < found["alerted_event"] < 2_000

@@ -140,7 +140,7 @@ NOT_RUN: Final[dict[str, str]] = {
     "engine; `make lint` checks the file",
     "DRIFTLINE_DASHBOARD_TOKEN_FILE=/run/secrets/dashboard driftline dashboard": "the path of a "
     "secret; tests/unit/test_dashboard_write.py uses tokens",
-    "Dashboard http://127.0.0.1:8765": "output of the demo",
+    "Kafka     Apache Kafka 4.3.1 (Java 17) on 127.0.0.1:36917": "output of the demo",
     "coverage in the hour before 2026-11-28 22:40Z": "output",
     '{"what":"event 1 of 2 is invalid (the first is 0); nothing was written': (
         "output; tests/integration/test_http_write.py has the rule"

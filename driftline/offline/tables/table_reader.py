@@ -110,6 +110,28 @@ def table_of(
     return Table(source, frame, infer_columns(statistics, read_options))
 
 
+def with_kinds_of_first(table: Table, n_rows: int, read_options: ReadOptions) -> Table:
+    """The table with the kinds that its first rows, the reference, have.
+
+    Only columns change that the whole file shows as text, and the reference as numbers or true and
+    false: what became text later is a finding, and no reason not to watch.
+    """
+    part = table_of(table.frame.iloc[:n_rows], table.source, read_options).inferred
+    changed = {
+        name: part[name]
+        for name, whole in table.inferred.items()
+        if whole.kind in ("categorical", "none")
+        and part[name].kind in ("numeric", "boolean")
+        and not part[name].skipped
+    }
+    if not changed:
+        return table
+    frame = table.frame.assign(
+        **{name: typed(table.frame[name], one) for name, one in changed.items()}
+    )
+    return Table(table.source, frame, table.inferred | changed, table.form, table.notes)
+
+
 def with_outputs(table: Table, column: str) -> Table:
     """The table with a column for each entry of the maps or lists in ``column``, the predictions.
 
