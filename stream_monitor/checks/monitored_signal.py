@@ -332,9 +332,7 @@ class MonitoredSignal:
 
     def restore(self, state: SignalState) -> None:
         """Continue from `snapshot`.  Raises ValueError where it does not fit."""
-        self.detectors = SignalDetectors(
-            self.reference, self.transform, self.detectors.arl0_events, state.detectors
-        )
+        self.detectors.restore(state.detectors)
         self.main.restore(state.main)
         self.validity.restore(state.validity)
         self.rules.restore(state.rules)

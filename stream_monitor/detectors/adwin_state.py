@@ -39,6 +39,7 @@ _ROW_WORDS: Final = 16
 _TAIL: Final = struct.Struct("<diQii")
 _MAX_ROWS: Final = 48
 _TOLERANCE: Final = 1e-6  # of sums of floats that were added in another order
+_LARGEST: Final = 1e150  # of numbers whose squares are finite
 
 # River's defaults; only delta and clock are set.
 MAX_BUCKETS: Final = 5
@@ -173,16 +174,15 @@ def check(state: AdwinState) -> None:
 class _Places(NamedTuple):
     """Where the numbers of a state are, in words of 8 bytes.
 
-    ``width`` is the number of values.  ``totals`` and ``variances`` of all buckets in
-    ``AdwinState.buckets``, with the ``sizes`` of the buckets; these buckets ``in_blob``, among the
-    rows; and the other ``lengths`` in it, with their values.
+    ``width`` is the number of values.  ``kinds`` (k, 2) marks the totals and the variances in
+    ``AdwinState.buckets``; ``per_value`` is 1 divided by the size of the bucket of a total, and 0
+    for a variance.  These numbers are ``in_blob``, among the rows; ``lengths`` are the others in
+    it, with their values.
     """
 
     width: int
-    totals: Ints
-    variances: Ints
-    sizes: Floats
-    ones: Floats
+    kinds: Floats
+    per_value: Floats
     in_blob: Ints
     lengths: Ints
     lengths_bytes: bytes
@@ -193,16 +193,13 @@ def _places(rows: tuple[int, ...]) -> _Places:
     """Detectors that saw as many blocks share them, unless one found a change."""
     used = np.array(rows, dtype=np.int64)
     is_total = np.tile((True, False), len(rows)).repeat(used.repeat(2))
-    sizes = np.exp2(np.arange(len(rows))).repeat(used)
     row = _ROW_WORDS * np.arange(len(rows))[:, None]
     slots = np.arange(_SLOTS)
     filled = np.tile(slots < used[:, None], 2)
     return _Places(
         sum(n << i for i, n in enumerate(rows)),
-        np.flatnonzero(is_total),
-        np.flatnonzero(~is_total),
-        sizes,
-        np.ones(len(sizes)),
+        np.column_stack((is_total, ~is_total)).astype(np.float64),
+        np.repeat(np.exp2(-np.arange(len(rows), dtype=np.float64)), 2 * used) * is_total,
         (row + np.concatenate((3 + slots, 10 + slots)))[filled],
         (row + np.array((0, 2, 9))).ravel(),
         np.tile(np.array((MAX_BUCKETS, _SLOTS, _SLOTS), dtype="<u8"), len(rows)).tobytes(),
@@ -276,15 +273,14 @@ def bucket_totals(state: AdwinState) -> list[tuple[float, int]]:
 def _check_sums(state: AdwinState) -> None:
     """Totals and variances of the buckets must give those of the window (Chan et al., 1983)."""
     places, numbers = _places(state.rows), np.frombuffer(state.buckets, dtype="<f8")
-    totals, variances, ones = numbers[places.totals], numbers[places.variances], places.ones
+    total, within = numbers.dot(places.kinds).tolist()
+    absolute, least = np.abs(numbers).dot(places.kinds).tolist()
     # Written so that NaN and overflowed sums are rejected too, before any of them is multiplied.
-    total, absolute = float(totals.dot(ones)), float(np.abs(totals).dot(ones))
     if not abs(total - state.total) <= _TOLERANCE * (1.0 + absolute) < math.inf:
         raise CorruptState("ADWIN state: the buckets do not add up to the total")
-    within = float(variances.dot(ones))
-    if not math.isfinite(within) or (len(variances) and np.minimum.reduce(variances) < 0):
+    if not (within == least < _LARGEST > absolute):
         raise CorruptState("ADWIN state: impossible variances")
-    squares = within + float((totals / places.sizes).dot(totals))
+    squares = within + float(np.square(numbers).dot(places.per_value))
     variance = squares - total * total / max(1.0, state.width)
     if not abs(variance - state.variance) <= _TOLERANCE * (1.0 + squares) < math.inf:
         raise CorruptState("ADWIN state: the buckets do not add up to the variance")

@@ -48,11 +48,7 @@ class SignalDetectors:
         }
         self._reference = reference
         if state is not None:
-            if state.keys() != {c.channel for c in reference.channels}:
-                raise CorruptState("series state: not the channels of its reference")
-            self._channels = [
-                (c.channel, Channel(c, arl0_events, state[c.channel])) for c in reference.channels
-            ]
+            self.restore(state)
 
     @cached_property
     def _channels(self) -> list[tuple[str, Channel]]:
@@ -113,3 +109,16 @@ class SignalDetectors:
     def snapshot(self) -> dict[str, ChannelState]:
         """The state, by channel."""
         return {name: channel.snapshot() for name, channel in self._channels}
+
+    def restore(self, state: Mapping[str, ChannelState]) -> None:
+        """Continue from `snapshot`.
+
+        Raises:
+            CorruptState: the state does not fit the reference.
+        """
+        channels = self._reference.channels
+        if state.keys() != {c.channel for c in channels}:
+            raise CorruptState("series state: not the channels of its reference")
+        self._channels = [
+            (c.channel, Channel(c, self.arl0_events, state[c.channel])) for c in channels
+        ]

@@ -164,13 +164,14 @@ class RankLookup:
     __slots__ = ("_distinct", "_first", "_low", "_per_unit", "_runs", "_span", "_starts")
 
     def __init__(self, quantiles: Floats) -> None:
-        starts = np.flatnonzero(np.append(True, quantiles[1:] != quantiles[:-1]))
+        differs = quantiles[1:] != quantiles[:-1]
         self._distinct = quantiles
         self._starts: NDArray[np.int32] | None
         self._runs: NDArray[np.int32] | None
-        if len(starts) == len(quantiles):  # each statistic is at its own place
+        if differs.all():  # each statistic is at its own place
             self._starts = self._runs = None
         else:
+            starts = np.flatnonzero(np.append(True, differs))
             self._distinct = quantiles[starts]
             self._starts = np.append(starts, len(quantiles)).astype(np.int32)
             self._runs = np.append(np.diff(self._starts), 0).astype(np.int32)
