@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from driftline.cli.command_error import UsageError
+from driftline.cli.command_error import CommandError, UsageError
 from driftline.cli.option_groups import file_options, option_groups
 from driftline.cli.output import write_line
 from driftline.cli.profile import TrainingColumns, built_profile, training_columns
@@ -57,6 +57,13 @@ def init(
             str(error),
             where=str(folder.resolve()),
             fix="give --force to replace them, or another --folder",
+        ) from error
+    except OSError as error:
+        raise CommandError(
+            "the files cannot be written",
+            where=str(folder.resolve()),
+            why=error.strerror or str(error),
+            fix="give another --folder",
         ) from error
     for line in files.described(folder):
         write_line(line)

@@ -27,7 +27,7 @@ from driftline.cli.options import (
     TrainingPrediction,
 )
 from driftline.cli.output import note, write_json
-from producer.names import version_key
+from producer.names import InvalidName, require_name, version_key
 
 if TYPE_CHECKING:
     from driftline.offline.tables.layout import Layout
@@ -179,7 +179,15 @@ def build(
     if output is None:
         write_json(data, indent=0)
     else:
-        output.write_bytes(msgspec.json.encode(data))
+        try:
+            output.write_bytes(msgspec.json.encode(data))
+        except OSError as error:
+            raise CommandError(
+                "the profile cannot be written",
+                where=str(output),
+                why=error.strerror or str(error),
+                fix="name a file in a folder that exists: -o profile.json",
+            ) from error
         note(f"{output}: {len(made.profile.features)} features, {len(made.table.frame)} rows")
 
 
@@ -209,6 +217,11 @@ def built_profile(
     Raises:
         CommandError: the file cannot be read, or no profile can be built from it.
     """
+    for option, name in (("--model", model), ("--version", version)):
+        try:
+            require_name(option.removeprefix("--"), name)
+        except InvalidName as error:
+            raise UsageError(str(error), fix=f"give another {option[2:]} name") from error
     with file_errors_explained():
         from driftline.offline.tables.column_inference import codes_note  # noqa: PLC0415
         from driftline.offline.tables.event_times import with_times  # noqa: PLC0415

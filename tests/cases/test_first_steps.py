@@ -131,3 +131,30 @@ def test_rows_with_the_id_of_an_earlier_row_are_counted(tmp_path: Path) -> None:
 
     assert "500 rows have the id of an earlier row: the monitor counts each id once" in done.err
     assert "--id" in done.err
+
+
+def test_what_cannot_be_written_is_named_as_output(tmp_path: Path) -> None:
+    """It is no missing input."""
+    file = _file(tmp_path, _rows())
+    wanted = {
+        "the profile cannot be written": ("profile", "build", file, *NAMED, "-o", "/dev/null/p"),
+        "the files cannot be written": ("init", "m", "--from", file, "--folder", "/proc/own"),
+    }
+
+    for error, command in wanted.items():
+        done = run(*command)
+        assert (done.code, error in done.err, "fix" in done.err) == (1, True, True), done.err
+
+
+@pytest.mark.parametrize("builder", [("init", "--from"), ("profile", "build", "--version", "1")])
+@pytest.mark.parametrize("name", ["", "m" * 300, "a\x07b"])
+def test_an_invalid_name_of_a_model_is_wrong_usage(
+    builder: tuple[str, ...], name: str, tmp_path: Path
+) -> None:
+    file = _file(tmp_path, _rows())
+    model = ("--", name) if builder[0] == "init" else ("--model", name)
+
+    done = run(*builder, file, *model)
+
+    assert (done.code, "give another model name" in done.err) == (2, True), done.err
+    assert "\x07" not in done.err
