@@ -147,6 +147,8 @@ def fit_profile(
 ) -> ReferenceProfile:
     """The profile of a model version, from columns of n values each, in order of time.
 
+    ``losses`` may be those of the newest rows only.
+
     Columns with too few valid values are left out and named in ``skipped``.  ``times_ms`` are the
     event times of the rows (n,); without them there is no season and no event rate.  ``ranges`` are
     the declared ranges, by feature.
@@ -174,7 +176,8 @@ def fit_profile(
     loss = None
     if losses is not None:
         try:
-            loss = fit_loss(losses, task=task, times_ms=times_ms)
+            newest_ms = None if times_ms is None else times_ms[len(times_ms) - len(losses) :]
+            loss = fit_loss(losses, task=task, times_ms=newest_ms)
         except ReferenceTooShort as error:
             skipped["loss of the model"] = error.reason
     if origin == "training" and not features and not any(fitted):

@@ -39,6 +39,7 @@ def profile_from_frame(
     prediction: str | None = None,
     label: str | None = None,
     loss: str | None = None,
+    n_losses: int | None = None,
     features: Sequence[str] | None = None,
     task: Task | None = None,
     threshold: float = 0.5,
@@ -54,8 +55,9 @@ def profile_from_frame(
 
     ``prediction``, ``label`` and ``loss`` name columns of *out-of-fold* predictions, true labels,
     and losses.  In-sample losses are smaller than those in production, and would raise alerts for
-    every model.  By default the loss is computed from prediction and label, and the expected loss
-    of a prediction is learned from both.  A row whose prediction is ``msgspec.UNSET`` is an event
+    every model.  With ``n_losses`` only those of as many newest rows count.  By default the loss is
+    computed from prediction and label, and the expected loss of a prediction is learned from both.
+    A row whose prediction is ``msgspec.UNSET`` is an event
     without one; ``None`` is an invalid prediction.  All other columns are features, unless
     ``features`` names them.  ``time`` names the column of event times: dates, ISO 8601 texts, or
     numbers since 1970 UTC (seconds, milli-, micro- or nanoseconds, by their size).  With it a
@@ -110,12 +112,13 @@ def profile_from_frame(
         ]
     losses: Column | None = errors if loss is None else _column(frame[loss])
     times_ms = None if time is None else _times_ms(frame[time])
+    newest = slice(0 if n_losses is None else max(0, len(frame) - n_losses), None)
     profile = fit_profile(
         model,
         version,
         columns,
         predictions=predictions,
-        losses=losses,
+        losses=None if losses is None else losses[newest],
         task=task,
         origin="training",
         threshold=threshold,
@@ -130,7 +133,8 @@ def profile_from_frame(
     if events_per_week is not None:
         profile = msgspec.structs.replace(profile, events_per_week=float(events_per_week))
     if answers is not None and errors is not None:
-        profile = with_expected_loss(profile, answers, errors, times_ms)
+        newest_ms = None if times_ms is None else times_ms[newest]
+        profile = with_expected_loss(profile, answers[newest], errors[newest], newest_ms)
     if not segments:
         return profile
     return with_segments(

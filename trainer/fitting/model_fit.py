@@ -20,6 +20,7 @@ from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.reference.loss import prediction_loss
 from stream_monitor.reference.profile import ClassLabel, ReferenceProfile, Task
 from trainer.fitting.predictions import InvalidPredictions, predictions, task_of
+from trainer.fitting.recent_losses import n_recent
 from trainer.policy.training_window import TrainingWindow
 
 _MAX_ROWS: Final = 2_000
@@ -189,8 +190,14 @@ def reference_of(
 ) -> ReferenceProfile:
     """Return the reference of a version from its n training rows and as many predictions.
 
-    ``spec`` has the task.
+    Its losses are the recent ones (`n_recent`).  ``spec`` has the task.
     """
+    task, positive = spec.task or "binary", 1 if spec.positive is None else spec.positive
+    known = [
+        None if p is None else prediction_loss(task, spec.threshold, positive, p, truth)
+        for p, truth in zip(out_of_fold, training[LABEL].tolist(), strict=True)
+    ]
+    found = np.array(known, dtype=np.float64)  # NaN for None
     timed = TIME in training and TIME not in spec.features
     more = {_PREDICTION: pd.Series(list(out_of_fold), index=training.index)}
     if timed:
@@ -201,10 +208,11 @@ def reference_of(
         version=spec.version,
         prediction=_PREDICTION,
         label=LABEL,
+        n_losses=n_recent(found, spec.n_folds),
         features=spec.features,
         task=spec.task,
         threshold=spec.threshold,
-        positive=1 if spec.positive is None else spec.positive,
+        positive=positive,
         time=TIME if timed else None,
         segments=spec.segmented_by,
         importances=importances,
