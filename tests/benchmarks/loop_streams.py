@@ -160,7 +160,25 @@ def _hotels() -> pd.DataFrame:
     return features.astype(words).assign(y=rates[price].to_numpy(float))
 
 
+def _surveys() -> pd.DataFrame:
+    """Animals trapped in a desert, 1977 to 2002: of which genus?  Some of the 26 are rare."""
+    animals = _data_set("ratdat", "complete")
+    animals = animals[animals["genus"].notna()]
+    animals = animals.sort_values(["year", "month", "day", "record_id"], kind="stable")
+    features = ["month", "plot_id", "sex", "hindfoot_length", "weight", "plot_type"]
+    return animals[features].assign(y=animals["genus"].astype(str))
+
+
+def _storms() -> pd.DataFrame:
+    """Six-hourly positions of storms in the Atlantic, 1975 to 2022: of which of nine kinds?"""
+    storms = _data_set("dplyr", "storms")
+    storms = storms.sort_values(["year", "month", "day", "hour"], kind="stable")
+    features = ["month", "hour", "lat", "long", "wind", "pressure"]
+    return storms[features].astype(float).assign(y=storms["status"].astype(str))
+
+
 _TREES: Final = "tests.benchmarks.loop_streams:trees"
+_FOREST: Final = "tests.benchmarks.loop_streams:forest"
 _REGRESSION: Final = "tests.benchmarks.loop_streams:regression_trees"
 STREAMS: Final = (
     Stream(
@@ -184,6 +202,8 @@ STREAMS: Final = (
             ("rain", _rain, _TREES),
             ("demand", _demand, _REGRESSION),
             ("hotels", _hotels, _REGRESSION),
+            ("surveys", _surveys, _FOREST),
+            ("storms", _storms, _TREES),
         )
     ),
 )
@@ -194,6 +214,13 @@ def trees() -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415 - the factory
 
     return _encoded(HistGradientBoostingClassifier(max_iter=60, random_state=0))
+
+
+def forest() -> Any:
+    """A random forest: gradient boosting takes minutes for 26 classes."""
+    from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415 - the factory
+
+    return _encoded(RandomForestClassifier(n_estimators=30, min_samples_leaf=5, random_state=0))
 
 
 def regression_trees() -> Any:
