@@ -83,7 +83,7 @@ def as_type(data: object, of: type[T]) -> T:
 class StoredParts:
     """The encoded parts of one component, by name."""
 
-    def __init__(self, payloads: Mapping[str, bytes]) -> None:
+    def __init__(self, payloads: Mapping[str, bytes | memoryview]) -> None:
         self.payloads = payloads
 
     def __contains__(self, name: str) -> bool:
@@ -126,7 +126,7 @@ class StoredParts:
         >>> {owner: list(parts) for owner, parts in found.items()}
         {'a': ['meta'], 'b': ['meta']}
         """
-        owners: dict[str, dict[str, bytes]] = {}
+        owners: dict[str, dict[str, bytes | memoryview]] = {}
         for name, payload in self.under(prefix).payloads.items():
             owner, _, rest = name.partition("|")
             owners.setdefault(owner, {})[rest] = payload

@@ -93,7 +93,7 @@ def read_coverage(redis: RedisReader, topic: str, partitions: Iterable[int]) -> 
     for partition in partitions:
         clock_ms = read_partition(redis, topic, partition).counters.append_clock_ms
         as_of_ms = max(as_of_ms, clock_ms)
-        parts: dict[str, dict[str, bytes]] = {}
+        parts: dict[str, dict[str, memoryview]] = {}
         key = partition_key(topic, partition)
         for field, blob in redis.hscan_iter(key, match=_FIELDS, count=SCAN_COUNT):
             owner, _, part = field.decode().removeprefix(STATE).rpartition("coverage|")
@@ -112,7 +112,7 @@ def read_coverage(redis: RedisReader, topic: str, partitions: Iterable[int]) -> 
     return CoverageReport(as_of_ms, merged(rows))
 
 
-def _restore_coverage(payloads: dict[str, bytes]) -> Coverage:
+def _restore_coverage(payloads: dict[str, memoryview]) -> Coverage:
     coverage = Coverage()
     coverage.restore(StoredParts(payloads))
     return coverage

@@ -454,7 +454,11 @@ class PartitionMonitor:
 
     @classmethod
     def restore(
-        cls, topic: str, partition: int, spec: MonitorSpec, payloads: Mapping[str, bytes]
+        cls,
+        topic: str,
+        partition: int,
+        spec: MonitorSpec,
+        payloads: Mapping[str, bytes | memoryview],
     ) -> PartitionMonitor:
         """Continue from the encoded parts of every commit so far.
 

@@ -34,8 +34,8 @@ def wrap(kind: str, payload: bytes) -> bytes:
     return body + zlib.crc32(body).to_bytes(_CRC, "big")
 
 
-def unwrap(kind: str, blob: bytes) -> bytes:
-    """Return the encoded part from an envelope of a ``kind``.
+def unwrap(kind: str, blob: bytes) -> memoryview:
+    """Return the encoded part from an envelope of a ``kind``, without a copy.
 
     Raises:
         CorruptState: for any bytes that `wrap` did not make under this kind and version.
@@ -53,7 +53,7 @@ def unwrap(kind: str, blob: bytes) -> bytes:
         )
     if blob[_HEAD:end] != kind.encode("ascii"):
         raise CorruptState(f"{kind}: the envelope holds {blob[_HEAD:end]!r}")
-    return blob[end:-_CRC]
+    return memoryview(blob)[end:-_CRC]
 
 
 def encode_state(kind: str, data: object) -> bytes:
