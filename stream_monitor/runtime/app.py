@@ -28,7 +28,7 @@ from stream_monitor.runtime.ticker import CHECK_INTERVAL_S
 from stream_monitor.runtime.topology_reconciler import CHECK_INTERVAL_S as TOPOLOGY_EVERY_S
 from stream_monitor.runtime.transport import EventTopicConsumer, EventTopicTransport
 from stream_monitor.runtime.watchdog import PartitionProgress
-from stream_monitor.runtime.worker_heartbeat_writer import HEARTBEAT_INTERVAL_S
+from stream_monitor.runtime.worker_heartbeat_writer import HEARTBEAT_INTERVAL_S, OWNERSHIP_CHECK_S
 from stream_monitor.settings import Settings
 from stream_monitor.state.partition_state import PartitionStateFactory
 from stream_monitor.state.redis_store import RedisStateStore
@@ -120,6 +120,7 @@ class MonitorApp(faust.App):
         self._every(HEALTH_EVERY_S, self.components.health.check)
         await self.components.heartbeat_writer.write()
         self._every(HEARTBEAT_INTERVAL_S, self.components.heartbeat_writer.write)
+        self._every(OWNERSHIP_CHECK_S, self.components.heartbeat_writer.write_if_changed)
         self._every(transactions.CHECK_INTERVAL_S, self._look_for_transactions)
         self._every(TRIM_EVERY_S, trim_heap)
         await super().on_start()

@@ -16,6 +16,7 @@ from stream_monitor.state.store import StoreUnavailable
 from stream_monitor.worker_heartbeat import WorkerHeartbeat, decode_heartbeats, expired, workers_key
 
 HEARTBEAT_INTERVAL_S: Final = 15.0
+OWNERSHIP_CHECK_S: Final = 1.0
 
 
 class WorkerHeartbeatWriter:
@@ -27,20 +28,30 @@ class WorkerHeartbeatWriter:
         self._store, self._partitions, self._member = store, partitions, member
         self._key = workers_key(topic)
         self.web = ""
+        self._written: list[int] | None = None
+
+    async def write_if_changed(self) -> None:
+        """Write the heartbeat if this worker owns other partitions than it states."""
+        if self._owned() != self._written:
+            await self.write()
+
+    def _owned(self) -> list[int]:
+        return sorted(owned.partition for owned in self._partitions)
 
     async def write(self) -> None:
         """Write the heartbeat; if the store is unreachable, the next call repeats it."""
-        now_ms = wall_clock_ms()
+        now_ms, owned = wall_clock_ms(), self._owned()
         note = WorkerHeartbeat(
             member=self._member,
             host=socket.gethostname(),
             pid=os.getpid(),
             time_ms=now_ms,
-            partitions=sorted(owned.partition for owned in self._partitions),
+            partitions=owned,
             web=self.web,
         )
         with contextlib.suppress(StoreUnavailable):
             await self._store.write_fields(self._key, {self._member: msgspec.json.encode(note)})
+            self._written = owned
             others = decode_heartbeats(await self._store.load(self._key))
             await self._store.discard(self._key, expired(others, now_ms))
 
