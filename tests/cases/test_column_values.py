@@ -149,3 +149,21 @@ def test_what_becomes_text_after_the_reference_is_found(
     [found, _] = [json.loads(line) for line in done.out.splitlines()]
     assert (found["feature"], found["kind"]) == ("temp", "quality")
     assert 1_350 <= found["onset_event"] <= 1_500 < found["alerted_event"] < 2_000
+
+
+@pytest.mark.parametrize(
+    ("first", "shown"),
+    [
+        (1_711_800_000, "30 Mar 2024 12:05 UTC to 30 Mar 2024 12:14 UTC"),
+        (45_381, "1 Jan 1970 12:41 UTC to 1 Jan 1970 12:51 UTC"),  # days of a spreadsheet
+        (4_000_000_000, "2 Oct 2096 07:11 UTC to 2 Oct 2096 07:21 UTC"),
+    ],
+)
+def test_a_replay_states_the_times_that_it_read(first: int, shown: str, tmp_path: Path) -> None:
+    """Numbers that are no times since 1970, and a clock that is wrong, are seen at once."""
+    rows = pd.DataFrame({"at": first + np.arange(900), "x": np.arange(900) % 17})
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+
+    done = run("replay", tmp_path / "rows.csv", "--time", "at", "--reference", "first:300")
+
+    assert f"at, {shown}" in done.out

@@ -22,6 +22,7 @@ from driftline.offline.tables.layout import Layout
 from producer.events import CE_TYPE_OF, Command, InferenceEvent, Label, ModelUpdate
 from producer.printable import printable
 from stream_monitor.detectors.calibration import Budget, in_events
+from stream_monitor.episodes.formatting import format_time
 from stream_monitor.episodes.incidents import IncidentPolicy
 from stream_monitor.reference.season import WEEK_MS
 
@@ -115,7 +116,11 @@ def layout_lines(layout: Layout, replay: TableReplay) -> list[str]:
     )
     if layout.codes:
         rows.append(("note", codes_note(layout.codes)))
-    rows.append(("time", (layout.time or "none: one event a second (--time)") + back))
+    if layout.time is None:
+        rows.append(("time", f"none: one event a second (--time){back}"))
+    else:  # the years show a clock that is wrong, and numbers that are no times
+        span = f"{format_time(replay.since_ms)} to {format_time(replay.until_ms)}"
+        rows.append(("time", f"{layout.time}, {span}{back}"))
     if layout.prediction is not None:
         rows.append(("prediction", layout.prediction))
     if layout.label is not None:

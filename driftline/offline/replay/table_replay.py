@@ -38,13 +38,16 @@ class TableReplay(ReplayResult):
     """The result of a replay of rows.
 
     ``n_backward`` is the number of rows that are earlier than the row before them, ``budget`` the
-    stated budget of the model.  ``from_rows``: the reference was built from rows.
+    stated budget of the model.  ``from_rows``: the reference was built from rows.  ``since_ms`` and
+    ``until_ms`` are the first and the last event time.
     """
 
     profile: ReferenceProfile
     n_backward: int
     budget: Budget
     from_rows: bool
+    since_ms: int
+    until_ms: int
 
 
 def _sd_of(reference: pd.DataFrame | ReferenceProfile, layout: Layout) -> Callable[[str], float]:
@@ -117,6 +120,8 @@ def replay(
             layout.column_of,
             timed=layout.time is not None,
         ),
+        since_ms=min(rows.times_ms),
+        until_ms=max(rows.times_ms),
         span_ms=max(rows.times_ms) - min(rows.times_ms) if layout.time is not None else 0,
         n_backward=int(np.count_nonzero(np.diff(rows.times_ms) < 0)),
         seconds=time.monotonic() - began,
