@@ -249,6 +249,9 @@ class TrafficMonitor:
         bucket = clock_ms // self._spec.bucket_ms
         at = EventPosition(offset, self._time_at(clock_ms))
         state = self._state
+        # Records without a clock gap between them are at most so many buckets apart; more is a
+        # damaged state, and evaluating each bucket up to now could take hours.
+        blind = blind or bucket - state.bucket > self._spec.max_gap_ms // self._spec.bucket_ms + 1
         state.counts.seen = state.counts.seen and not blind
         if bucket == state.bucket:
             return []

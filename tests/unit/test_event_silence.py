@@ -5,7 +5,10 @@ import pytest
 
 from stream_monitor.checks.traffic_spec import TrafficSpec
 from stream_monitor.contracts import DriftAlert
+from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.core.spec import MonitorSpec
+from stream_monitor.core.traffic import TrafficState
+from stream_monitor.state_parts import decode_part, encode_part
 from tests.unit.traffic_simulation import MINUTE, SECOND, SPEC, Partition, phases
 
 
@@ -204,3 +207,14 @@ def test_a_silence_continues_across_a_restart(known: Partition) -> None:
 def test_contradictory_settings_are_rejected(changes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="traffic:"):
         msgspec.convert(changes, TrafficSpec)
+
+
+def test_a_bucket_that_does_not_fit_the_clock_is_no_silence(known: Partition) -> None:
+    """A forged state: a worker must not evaluate millions of empty buckets up to now."""
+    parts = {name: part for name, part in known.monitor.take_changes().items() if part}
+    (name,) = (name for name in parts if name.endswith("traffic|now"))
+    state = decode_part(parts[name], TrafficState)
+    parts[name] = encode_part(msgspec.structs.replace(state, bucket=0))
+    known.monitor = PartitionMonitor.restore("log", 0, SPEC, parts)
+
+    assert phases(known.live(0.2)) == []
