@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -29,6 +30,8 @@ class WorkerHeartbeatWriter:
         self._key = workers_key(topic)
         self.web = ""
         self._written: list[int] | None = None
+        self._removed = False
+        self._lock = asyncio.Lock()
 
     async def write_if_changed(self) -> None:
         """Write the heartbeat if this worker owns other partitions than it states."""
@@ -40,6 +43,11 @@ class WorkerHeartbeatWriter:
 
     async def write(self) -> None:
         """Write the heartbeat; if the store is unreachable, the next call repeats it."""
+        async with self._lock:
+            if not self._removed:  # a write after the removal would state a stopped worker
+                await self._write()
+
+    async def _write(self) -> None:
         now_ms, owned = wall_clock_ms(), self._owned()
         note = WorkerHeartbeat(
             member=self._member,
@@ -57,5 +65,7 @@ class WorkerHeartbeatWriter:
 
     async def remove(self) -> None:
         """Remove the heartbeat at an orderly stop of the worker."""
-        with contextlib.suppress(StoreUnavailable):
-            await self._store.discard(self._key, [self._member])
+        async with self._lock:
+            self._removed = True
+            with contextlib.suppress(StoreUnavailable):
+                await self._store.discard(self._key, [self._member])

@@ -41,3 +41,18 @@ async def test_an_unchanged_heartbeat_is_not_written_again() -> None:
     await writer.write_if_changed()
 
     assert workers_key("log") not in store.hashes
+
+
+@in_event_loop
+async def test_nothing_is_written_after_the_removal() -> None:
+    """The partitions of a worker that stops change last; its heartbeat would stay."""
+    store, partitions = InMemoryStateStore(), OwnedPartitions()
+    partitions.add(owned(3))
+    writer = WorkerHeartbeatWriter(store, partitions, "log", "me")
+    await writer.write()
+
+    await writer.remove()
+    partitions.drop(next(iter(partitions)))
+    await writer.write_if_changed()
+
+    assert not store.hashes.get(workers_key("log"))
