@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import socket
 import threading
 from typing import Final
-
-from driftline.stack.server_process import free_port
 
 _CHUNK: Final = 1 << 16
 _LOOK_S: Final = 0.02
@@ -28,7 +27,9 @@ class Proxy:
     def __init__(self, host: str, port: int) -> None:
         self._target = host, port
         self.target_port = port
-        self.port = free_port()
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", 0))  # from here on no other process gets the port
+        self.port: int = self._listener.getsockname()[1]
         self.line = Line.OPEN
         self.delay_s = 0.0
         self.thrown_away = 0
@@ -39,7 +40,7 @@ class Proxy:
     def start(self) -> None:
         """Accept connections from now on."""
         self._thread.start()
-        opened = asyncio.start_server(self._accepted, "127.0.0.1", self.port)
+        opened = asyncio.start_server(self._accepted, sock=self._listener)
         self._server = asyncio.run_coroutine_threadsafe(opened, self._loop).result(5)
 
     def stop(self) -> None:
