@@ -9,10 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from driftline.cli.command_error import CommandError
 from producer.printable import printable, printable_json
 
 
@@ -35,6 +37,23 @@ def write_json(data: Any, *, indent: int = 2) -> None:
         encoded = msgspec.json.format(encoded, indent=indent)
     sys.stdout.write(printable_json(encoded.decode()) + "\n")
     sys.stdout.flush()
+
+
+def write_file(content: bytes, path: Path, what: str, example: str) -> None:
+    """Write a file that an option names; ``example`` is that option with a file.
+
+    Raises:
+        CommandError: ``what``, such as "the report", cannot be written.
+    """
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise CommandError(
+            f"{what} cannot be written",
+            where=str(path),
+            why=error.strerror or str(error),
+            fix=f"name a file in a folder that exists: {example}",
+        ) from error
 
 
 def note(*lines: str) -> None:

@@ -26,7 +26,7 @@ from driftline.cli.options import (
     TimeFormat,
     TrainingPrediction,
 )
-from driftline.cli.output import note, write_json
+from driftline.cli.output import note, write_file, write_json
 from producer.names import InvalidName, require_name, version_key
 
 if TYPE_CHECKING:
@@ -179,15 +179,7 @@ def build(
     if output is None:
         write_json(data, indent=0)
     else:
-        try:
-            output.write_bytes(msgspec.json.encode(data))
-        except OSError as error:
-            raise CommandError(
-                "the profile cannot be written",
-                where=str(output),
-                why=error.strerror or str(error),
-                fix="name a file in a folder that exists: -o profile.json",
-            ) from error
+        write_file(msgspec.json.encode(data), output, "the profile", "-o profile.json")
         note(f"{output}: {len(made.profile.features)} features, {len(made.table.frame)} rows")
 
 

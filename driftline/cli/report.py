@@ -12,7 +12,7 @@ from driftline.cli.command_error import EXIT_UNREACHABLE, CommandError
 from driftline.cli.input_files import files_extra_required
 from driftline.cli.option_groups import option_groups, server_settings
 from driftline.cli.options import duration_ms
-from driftline.cli.output import note, write_line
+from driftline.cli.output import note, write_file, write_line
 
 if TYPE_CHECKING:
     from driftline.report.document import Document
@@ -33,15 +33,7 @@ def write_report(html: str, path: Path) -> None:
     Raises:
         CommandError: the file cannot be written.
     """
-    try:
-        path.write_text(html, "utf-8")
-    except OSError as error:
-        raise CommandError(
-            "the report cannot be written",
-            where=str(path),
-            why=error.strerror or str(error),
-            fix="name a file in a folder that exists: --html report.html",
-        ) from error
+    write_file(html.encode(), path, "the report", "--html report.html")
     note(f"report: {path}")
 
 
