@@ -21,10 +21,12 @@ from driftline.offline.tables.table_reader import TableFile
 from producer.codec import encode
 from producer.events import CE_TYPE_OF, Event, InferenceEvent, Label, Value
 from producer.limits import Limits
+from stream_monitor.core.spec import MonitorSpec
 from stream_monitor.ingest.decode import decode
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 
-_REMEMBERED: Final = 65_536
+_SPEC: Final = MonitorSpec()
+_REMEMBERED: Final = _SPEC.dedup_window_chunks * _SPEC.labels.chunk_events
 """Ids within which the monitor recognises a repeat, by default."""
 _SD_ROWS: Final = 10_000
 _REPORT_EVERY: Final = 500
