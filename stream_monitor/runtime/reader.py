@@ -338,10 +338,10 @@ def parts_of(batch: RecordBatch, max_bytes: int) -> Iterator[RecordBatch]:
 
 def events_per_key(batches: Sequence[RecordBatch], n_bytes: int) -> float:
     """Records of each key; infinite where records hold many events each, or there are none."""
-    records = [record for batch in batches for record in batch.records]
-    if not records or n_bytes > _LARGE_BYTES * len(records):
+    n_records = sum(len(batch.records) for batch in batches)
+    if not n_records or n_bytes > _LARGE_BYTES * n_records:
         return math.inf
-    return len(records) / len({record.key for record in records})
+    return n_records / len({record.key for batch in batches for record in batch.records})
 
 
 def _record(message: Message) -> ConsumerRecord:
