@@ -53,13 +53,18 @@ class Usage(NamedTuple):
         return cls(cpu_s, peak_bytes)
 
 
-@contextlib.contextmanager
-def monitors(stack: LocalStack, prefix: str, n: int = 1) -> Iterator[list[int]]:
-    """Run ``n`` workers of the monitor, as in production; their process ids."""
-    command = [
+def monitor_command(stack: LocalStack, prefix: str) -> list[str]:
+    """The command of a worker, as in production."""
+    return [
         *(sys.executable, "-m", "driftline", "monitor", "--prefix", prefix, "--web-port", "0"),
         *("--bootstrap-servers", stack.bootstrap_servers, "--redis-url", stack.redis_url),
     ]
+
+
+@contextlib.contextmanager
+def monitors(stack: LocalStack, prefix: str, n: int = 1) -> Iterator[list[int]]:
+    """Run ``n`` workers of the monitor, as in production; their process ids."""
+    command = monitor_command(stack, prefix)
     with contextlib.ExitStack() as processes:
         running = [
             processes.enter_context(subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL))

@@ -34,7 +34,7 @@ from producer.kafka_client import producer_of
 from producer.routing import partition_of, topic_names
 from stream_monitor.state.redis_store import partition_key
 from tests.benchmarks import workload
-from tests.benchmarks.drain import ROOT
+from tests.benchmarks.drain import ROOT, monitor_command
 from trainer.service.announce import announce
 
 PREFIX: Final = "rebalance"
@@ -122,14 +122,12 @@ class Workers:
         self._running = [self._start(number) for number in range(n)]
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
-        command = [
-            *(sys.executable, "-m", "driftline", "monitor", "--prefix", PREFIX, "--web-port", "0"),
-            *("--bootstrap-servers", self._stack.bootstrap_servers),
-            *("--redis-url", self._stack.redis_url),
-        ]
         name = {"DRIFTLINE_KAFKA__GROUP_INSTANCE_ID": f"worker-{number}"} if self._static else {}
         return subprocess.Popen(
-            command, cwd=ROOT, stderr=subprocess.DEVNULL, env={**os.environ, **name}
+            monitor_command(self._stack, PREFIX),
+            cwd=ROOT,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **name},
         )
 
     def restart(self, number: int, how: signal.Signals) -> None:
