@@ -19,6 +19,8 @@ from driftline.cli.trainer_jobs import Factory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pandas as pd
+
     from driftline.offline.backtest.labelled_stream import LabelledStream
     from driftline.offline.tables.read_options import ReadOptions
     from trainer.service.context import TrainerContext
@@ -85,11 +87,12 @@ def backtest(
         )
     from driftline.offline.backtest import backtest_report as report  # noqa: PLC0415 - light imports
     from driftline.offline.backtest.backtest import run_policies  # noqa: PLC0415
+    from driftline.offline.backtest.fitted_versions import is_of_estimator  # noqa: PLC0415
     from trainer.dataset.golden_set import InvalidGoldenSet  # noqa: PLC0415
 
     if not as_json:
         write_line(
-            f"{source}: {stream.n_training:,} rows train the first version, "
+            f"{source}: {len(stream.training_rows):,} rows train the first version, "
             f"{len(stream) - stream.n_training:,} are served; labels arrive {_after(label_delay)}"
         )
     try:
@@ -111,6 +114,8 @@ def backtest(
             fix="name a Parquet file with the features and a column label, or remove the setting",
         ) from error
     except Exception as error:
+        if not is_of_estimator(error):
+            raise
         raise UsageError(
             "the model of the factory cannot be fitted on these rows",
             where=factory,
@@ -179,23 +184,18 @@ def _stream(
     layout = layout_of(table, time=time, label=label)
     note_columns_not_watched(layout.ignored)
     frame = with_times(table.frame, time, time_format)
-    wanted = parse_reference(train, len(frame))
+    wanted = parse_reference(train, len(frame), "--train")
     if isinstance(wanted, Path):
         raise SourceError(
             f"--train {train!r} is not a number of rows", fix="write first:5000 or first:10%"
         )
     labels = frame[label]
+    _require_one_kind(label, labels, table.inferred[label].kind)
     known = labels.dropna()
-    if len(known) < wanted or wanted < MIN_TRAINING_ROWS:
-        raise SourceError(
-            f"--train {train} has {min(wanted, len(known)):,} labelled rows; "
-            f"{MIN_TRAINING_ROWS:,} are needed",
-            fix="train on more rows, or check --label",
-        )
     spec = FitSpec([], "", "", positive=positive_of(positive, labels)).resolved(
         estimator, known.infer_objects()
     )
-    return stream_of(
+    stream = stream_of(
         frame,
         layout,
         n_training=wanted,
@@ -203,9 +203,49 @@ def _stream(
         task=spec.task or "binary",
         positive=1 if spec.positive is None else spec.positive,
     )
+    _require_labels(stream, train)
+    return stream
 
 
 MIN_TRAINING_ROWS: Final = 500
+
+
+def _require_labels(stream: LabelledStream, train: str) -> None:
+    """Check that there are labels to train on, and labels to compare predictions with.
+
+    Raises:
+        SourceError: there are not.
+    """
+    from driftline.offline.tables.source_error import SourceError  # noqa: PLC0415 - light imports
+
+    n_labelled = len(stream.training_rows)
+    if n_labelled < MIN_TRAINING_ROWS:
+        raise SourceError(
+            f"--train {train} has {n_labelled:,} labelled rows of {stream.n_training:,}; "
+            f"{MIN_TRAINING_ROWS:,} are needed",
+            fix="train on more rows, or check --label",
+        )
+    if all(label is None for label in stream.labels[stream.n_training :]):
+        raise SourceError(
+            f"no row after the {stream.n_training:,} training rows has a label",
+            fix="train on fewer rows: without labels the served predictions have no error",
+        )
+
+
+def _require_one_kind(label: str, labels: pd.Series[Any], kind: str) -> None:
+    """Check that there is no text among labels that are numbers, or true and false.
+
+    Raises:
+        SourceError: there is; an estimator would take it for one more class, or reject all.
+    """
+    from driftline.offline.tables.source_error import SourceError  # noqa: PLC0415 - light imports
+
+    odd = labels[labels.map(lambda value: isinstance(value, str))]
+    if kind in ("numeric", "boolean") and len(odd):
+        raise SourceError(
+            f"--label {label}: row {odd.index[0]:,} has {odd.iloc[0]!r}; most labels are {kind}",
+            fix="correct it, or leave the field empty: a row without a label trains nothing",
+        )
 
 
 def _trainer_context_in(factory: str) -> Callable[[Path], TrainerContext]:

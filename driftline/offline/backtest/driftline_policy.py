@@ -79,7 +79,7 @@ class Driftline:
         self._database = Database(folder)
         self.fits = self.trial_fits = self.swaps = 0
         self.changes: list[Change] = []
-        rows = np.arange(stream.n_training)
+        rows = stream.training_rows
         first = self._store(FIRST_VERSION, rows, TrainingWindow("all"))
         self.fits = 0
         self.stored: dict[str, StoredVersion] = {FIRST_VERSION: first}

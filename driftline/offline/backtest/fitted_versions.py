@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -13,9 +14,14 @@ from driftline.offline.backtest.labelled_stream import Ints, LabelledStream
 from producer.events import Prediction
 from stream_monitor.reference.profile import ReferenceProfile
 from trainer.evaluation.losses import Floats, Metric, losses
+from trainer.fitting import model_fit
+from trainer.fitting import predictions as fitted_predictions
 from trainer.fitting.model_fit import LABEL, FitSpec, fit_model
 from trainer.fitting.predictions import predictions
 
+_PACKAGES: Final = ("producer", "stream_monitor", "trainer", "driftline")
+_CALLERS: Final = (__name__, model_fit.__name__, fitted_predictions.__name__)
+"""The modules that call an estimator."""
 BLOCK_ROWS: Final = 2_000
 """Rows predicted at once: a call of scikit-learn costs more than some hundred predictions."""
 
@@ -103,6 +109,14 @@ class FittedVersions:
         version.out_of_fold = list(fitted.out_of_fold)
         self._fitted[_key(rows)] = version
         return version, fitted.profile
+
+
+def is_of_estimator(error: BaseException) -> bool:
+    """Whether a call of the user's estimator raised ``error``, and not driftline itself."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = [str(frame.f_globals.get("__name__", "")) for frame in frames]
+    ours = [name for name in modules if name.partition(".")[0] in _PACKAGES]
+    return bool(ours) and ours[-1] in _CALLERS
 
 
 def metrics_of(stream: LabelledStream) -> tuple[Metric, ...]:

@@ -57,8 +57,8 @@ class LabelledStream(NamedTuple):
 
     ``frame`` has the features, `LABEL` and `TIME` (ms).  ``known_at`` (n,) is the row with which
     the label of each row becomes known; n or more: not within the stream.  The first
-    ``n_training`` rows train the first version and are not counted.  ``sources`` has the
-    producer of each row, if it is known.
+    ``n_training`` rows are not counted; those of them with a label train the first version.
+    ``sources`` has the producer of each row, if it is known.
     """
 
     frame: pd.DataFrame
@@ -76,6 +76,11 @@ class LabelledStream(NamedTuple):
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def training_rows(self) -> Ints:
+        """The rows that train the first version."""
+        return self.known_rows(self.n_training)
+
     def known_rows(self, end: int) -> Ints:
         """The rows whose labels are known when all rows before ``end`` have been served."""
         return np.flatnonzero(self.known_at < end)
@@ -92,10 +97,10 @@ def stream_of(
 ) -> LabelledStream:
     """Sort the rows by time and compute when each label becomes known.
 
-    The labels of the training rows are known from the start; a row without a label never is.
+    The labels of the training rows are known from the start; a row without a label trains nothing.
 
     Raises:
-        SourceError: a time cannot be read, or a training row has no label.
+        SourceError: a time cannot be read.
     """
     label = layout.label
     if label is None:
@@ -108,18 +113,12 @@ def stream_of(
         frame, times = frame.iloc[order], times[order]
     frame = frame.reset_index(drop=True)
     missing = frame[label].isna().to_numpy()
-    if missing[:n_training].any():
-        row = int(np.flatnonzero(missing)[0])
-        raise SourceError(
-            f"--label {label}: training row {row + 1:,} has no label",
-            fix="choose a training part with labels, or remove rows without one",
-        )
     known_at = np.arange(len(frame), dtype=np.int64) + delay.events
     if delay.ms:
         known_at = np.searchsorted(times, times + delay.ms, side="left").astype(np.int64)
     known_at = np.maximum(known_at, np.arange(len(frame), dtype=np.int64))
-    known_at[missing] = 2 * len(frame)
     known_at[:n_training] = -1
+    known_at[missing] = 2 * len(frame)
     columns: dict[str, Any] = {
         feature.name: floats_of(frame[feature.column])
         if feature.kind == "numeric"

@@ -54,7 +54,7 @@ class Never:
     def __init__(self, versions: FittedVersions) -> None:
         self._versions = versions
         self._stream = versions.stream
-        self.served: FittedVersion = versions.fit(np.arange(self._stream.n_training))
+        self.served: FittedVersion = versions.fit(self._stream.training_rows)
         self.fits = self.trial_fits = self.swaps = 0
         self.changes: list[Change] = []
 

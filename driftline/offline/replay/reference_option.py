@@ -8,11 +8,14 @@ from typing import Final
 
 from driftline.offline.tables.source_error import SourceError
 
+_LEAVE: Final = {"--train": "leave some rows to train on, and some to serve"}
 _FIRST: Final = re.compile(r"first:(\d+(?:\.\d+)?)(%?)")
 
 
-def parse_reference(text: str, n_rows: int) -> int | Path:
+def parse_reference(text: str, n_rows: int, option: str = "--reference") -> int | Path:
     """The number of leading rows that ``text`` selects, or the file that it names.
+
+    ``option`` is the option that has the text, for errors.
 
     Raises:
         SourceError: it selects all rows, or none.
@@ -26,13 +29,13 @@ def parse_reference(text: str, n_rows: int) -> int | Path:
     if found is None:
         if text.startswith("first:"):
             raise SourceError(
-                f"--reference {text!r} is not valid", fix="write first:10%, first:5000, or a file"
+                f"{option} {text!r} is not valid", fix="write first:10%, first:5000, or a file"
             )
         return Path(text)
     n = int(n_rows * float(found[1]) / 100) if found[2] else int(float(found[1]))
     if not 0 < n < n_rows:
         raise SourceError(
-            f"--reference {text!r} selects {n:,} of {n_rows:,} rows",
-            fix="leave some rows for the reference, and some to replay",
+            f"{option} {text!r} selects {n:,} of {n_rows:,} rows",
+            fix=_LEAVE.get(option, "leave some rows for the reference, and some to replay"),
         )
     return n
