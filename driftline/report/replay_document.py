@@ -10,6 +10,7 @@ from driftline.dashboard.incident_view import alerts_by_episode
 from driftline.dashboard.pictures import distribution, histogram
 from driftline.dashboard.window_series import merged_feature
 from driftline.offline.replay.replay_episodes import ReplayEpisode, ReplayResult, n_incidents
+from driftline.offline.replay.replay_report import end_lines
 from driftline.offline.replay.settings_comparison import SettingsComparison, setting_differences
 from driftline.offline.replay.table_replay import replay
 from driftline.offline.tables.event_times import with_times
@@ -130,14 +131,15 @@ def replay_frame(
 
 
 def _result(result: ReplayResult, n: int) -> str:
+    end = "".join(f" {text[0].upper()}{text[1:]}." for text in end_lines(result))
     n_episodes = len(result.episodes)
     per_million = 1e6 * n_episodes / max(1, result.n_events)
     if not n_episodes:
-        return f"No episode in {format_count(result.n_events, 'event')}."
+        return f"No episode in {format_count(result.n_events, 'event')}.{end}"
     n_open = sum(one.ended_event is None for one in result.episodes)
     return (
         f"{format_count(n_episodes, 'episode')} in {format_count(n, 'incident')}, {n_open:,} open "
-        f"at the end; {per_million:.2f} alerts per million events."
+        f"at the end; {per_million:.2f} alerts per million events.{end}"
     )
 
 

@@ -296,6 +296,10 @@ class VersionMonitor:
             if (level := check.level()) is not None
         }
 
+    def suspected(self) -> list[str]:
+        """The series with a suspicion that fresh events neither confirmed nor dismissed."""
+        return [key for key, check in self._all_checks().items() if check.level() == 1]
+
     def take_changes(self) -> dict[str, Any]:
         """The parts that changed since the last call."""
         parts: dict[str, Any] = {}

@@ -12,6 +12,7 @@ import msgspec
 
 from stream_monitor.contracts import ENDED_PHASES, DeadLetter, DriftAlert
 from stream_monitor.episodes.incidents import IncidentPolicy, incidents_of
+from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.windows.closed_window import ClosedWindow
 
 _OPENING_PHASES: Final = (
@@ -44,6 +45,18 @@ class ReplayEpisode(msgspec.Struct, frozen=True, kw_only=True):
     explanation: str
     cause: str | None = None
     segment: str | None = None
+
+
+def series_names(series: Iterable[str], column_of: Callable[[str], str]) -> list[str]:
+    """The names of series for people; features by their column.
+
+    >>> series_names(["prediction", "feature/temp"], str)
+    ['prediction', 'temp']
+    """
+    return sorted(
+        column_of(name.removeprefix("feature/")) if name.startswith("feature/") else name
+        for name in series
+    )
 
 
 def is_superseded_by_feature(alert: DriftAlert) -> bool:
@@ -142,6 +155,8 @@ class ReplayResult:
     ``n_reference`` is the number of events in the references, ``rejected`` the rejected records,
     ``span_ms`` the period of the event times, ``seconds`` the duration of the replay.  ``timed``:
     the events have times of their own.  ``windows`` are the closed windows, for pictures.
+    ``suspected`` are the series with a suspicion that the events after it neither confirmed nor
+    dismissed: at least ``events_to_confirm`` are needed.
     """
 
     n_events: int
@@ -154,3 +169,5 @@ class ReplayResult:
     seconds: float
     timed: bool = True
     windows: list[ClosedWindow] = field(default_factory=list)
+    suspected: list[str] = field(default_factory=list)
+    events_to_confirm: int = EpisodePolicy().first_test_events

@@ -94,6 +94,8 @@ def summary(
         data["alerts_per_week"] = round(n_alerts * WEEK_MS / result.span_ms, 3)
     if result.rejected:
         data["rejected"] = len(result.rejected)
+    if result.suspected:
+        data["suspected"] = result.suspected
     if found:
         data["injected"] = [one._asdict() for one in found]
     if compared is not None:
@@ -178,8 +180,8 @@ def summary_lines(data: dict[str, Any], result: ReplayResult, *, of: str = "rows
     rate = round(result.n_events / result.seconds) if result.seconds else 0
     lines = [
         (
-            f"  {data['events']:,} events of {data['features']} features after a reference of "
-            f"{data['reference_events']:,}: {_counted(data['episodes'], 'episode')}, "
+            f"  {data['events']:,} events of {_counted(data['features'], 'feature')} after a "
+            f"reference of {data['reference_events']:,}: {_counted(data['episodes'], 'episode')}, "
             f"{_counted(data['incidents'], 'incident')}"
         ),
         (
@@ -190,6 +192,21 @@ def summary_lines(data: dict[str, Any], result: ReplayResult, *, of: str = "rows
     if result.rejected:
         first = result.rejected[0]
         lines.append(f"  {len(result.rejected):,} {of} rejected, the first: {first.detail}")
+    return [*lines, *(f"  {text}" for text in end_lines(result))]
+
+
+def end_lines(result: ReplayResult) -> list[str]:
+    """What the last events are too few to decide."""
+    n = result.events_to_confirm
+    lines = [
+        (
+            f"drift that begins in the last {n} events is not confirmed yet: that takes {n} "
+            "or more events after the suspicion"
+        )
+    ]
+    if result.suspected:
+        names = ", ".join(map(printable, result.suspected))
+        lines.append(f"suspected at the end, neither confirmed nor dismissed: {names}")
     return lines
 
 

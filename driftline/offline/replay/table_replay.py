@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from driftline.offline.injection import Injection
-from driftline.offline.replay.replay_episodes import ReplayResult, episodes_of
+from driftline.offline.replay.replay_episodes import ReplayResult, episodes_of, series_names
 from driftline.offline.replay.row_records import (
     MODEL,
     VERSION,
@@ -127,4 +127,8 @@ def replay(
         seconds=time.monotonic() - began,
         budget=spec.budget,
         from_rows=not isinstance(reference, ReferenceProfile),
+        suspected=series_names(
+            monitor.models[MODEL].versions[VERSION].suspected(), layout.column_of
+        ),
+        events_to_confirm=spec.episodes.first_test_events,
     )

@@ -6,7 +6,12 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from driftline.offline.replay.replay_episodes import ReplayEpisode, ReplayResult, episodes_of
+from driftline.offline.replay.replay_episodes import (
+    ReplayEpisode,
+    ReplayResult,
+    episodes_of,
+    series_names,
+)
 from driftline.offline.replay.topic_range import TopicRange
 from driftline.offline.tables.source_error import SourceError
 from stream_monitor.contracts import DeadLetter, DriftAlert
@@ -60,6 +65,7 @@ def replay_topic(records: TopicRange, spec: MonitorSpec) -> TopicReplay:
     windows: list[ClosedWindow] = []
     episodes: list[ReplayEpisode] = []
     coverage_episodes: list[ReplayEpisode] = []
+    suspected: set[str] = set()
     for part in records.parts:
         monitor = PartitionMonitor(records.topic, part.partition, spec)
         alerts: list[DriftAlert] = []
@@ -72,6 +78,8 @@ def replay_topic(records: TopicRange, spec: MonitorSpec) -> TopicReplay:
             model = monitor.models.get(records.model)
             for version, watched in model.versions.items() if model is not None else ():
                 profile_by_version[part.partition, version] = watched.profile
+        if (model := monitor.models.get(records.model)) is not None:
+            suspected |= {key for watched in model.versions.values() for key in watched.suspected()}
         alerts_by_row += [
             (part.row(alert.decided_offset, alert.decided_row), alert) for alert in alerts
         ]
@@ -100,6 +108,8 @@ def replay_topic(records: TopicRange, spec: MonitorSpec) -> TopicReplay:
         versions=versions,
         coverage_episodes=sorted(coverage_episodes, key=lambda episode: episode.alerted_event),
         profiles=list(profile_by_version.values()),
+        suspected=series_names(suspected, str),
+        events_to_confirm=spec.episodes.first_test_events,
     )
 
 
