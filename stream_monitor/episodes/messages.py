@@ -143,7 +143,7 @@ def signal_message(
         f"{scope.subject}: {change} since {format_time(decision.suspicion.onset_ms)}, "
         f"{scope.traffic}",
         worse if decision.phase == "ongoing" else "",
-        f"Looks like {_conversion(decision.cause)}" if check == "unit" else "",
+        f"The new level fits {_conversion(decision.cause)}" if check == "unit" else "",
         "" if estimate is None else _expected_error(check, estimate, after),
         _signal_advice(check, scope, better=better),
     )

@@ -167,3 +167,20 @@ def test_a_replay_states_the_times_that_it_read(first: int, shown: str, tmp_path
     done = run("replay", tmp_path / "rows.csv", "--time", "at", "--reference", "first:300")
 
     assert f"at, {shown}" in done.out
+
+
+@pytest.mark.parametrize(("factor", "shift"), [(1.0, 60.0), (1.6, 0.0)])
+def test_a_jump_that_fits_a_conversion_is_not_claimed_to_be_one(
+    factor: float, shift: float, tmp_path: Path
+) -> None:
+    """A level 1.6 times as high is that of miles sent as km; the rule knows no more than that."""
+    file = tmp_path / "jump.csv"
+    x = np.random.default_rng(1).normal(100, 8, 3_000)
+    x[2_000:] = factor * x[2_000:] + shift
+    pd.DataFrame({"x": x}).to_csv(file, index=False)
+
+    (episode, _) = run("replay", file, "--reference", "first:1000", "--json").out.splitlines()
+
+    sentence = json.loads(episode)["explanation"]
+    assert "The new level fits miles sent as km." in sentence
+    assert "ooks like" not in sentence

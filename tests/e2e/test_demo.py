@@ -26,7 +26,7 @@ def summary(kafka_broker: str, redis_url: str) -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "Looks like °F sent as °C" in done.stderr
+    assert "The new level fits °F sent as °C" in done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
