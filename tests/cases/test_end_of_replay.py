@@ -14,7 +14,7 @@ from tests.cases.command_runner import run
 
 @pytest.mark.parametrize("n_changed", [20, 50])
 def test_a_change_in_the_last_rows_is_named_as_suspected(n_changed: int, tmp_path: Path) -> None:
-    """It was silent before: no episode, and no word about the rows that nothing judged."""
+    """Without the last line such a replay looks like one without a change."""
     values = np.random.default_rng(1).normal(100, 10, (3_000, 2))
     values[-n_changed:, 0] += 40
     file = tmp_path / "late.csv"
