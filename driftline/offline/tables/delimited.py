@@ -195,8 +195,8 @@ def _records(sample: str, separator: str) -> list[list[str]]:
     """The first rows, without the last one, which may be incomplete."""
     reader = csv.reader(io.StringIO(sample, newline=""), delimiter=separator)
     rows: list[list[str]] = []
-    with contextlib.suppress(csv.Error):  # a field of more than 128 KiB is reported later
-        rows = [row for row in itertools.islice(reader, _SAMPLE_ROWS) if row]
+    with contextlib.suppress(csv.Error):  # a field of more than 128 KiB ends the sample
+        rows.extend(row for row in itertools.islice(reader, _SAMPLE_ROWS) if row)
     return rows[:-1] if len(sample) >= _SAMPLE - 1 and len(rows) > 1 else rows or [[]]
 
 

@@ -22,6 +22,7 @@ _MAGIC: Final = (
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"\x04\x22\x4d\x18", "lz4"),
     (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),
 )
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -74,6 +75,7 @@ def open_bytes(path: Path, compression: str) -> IO[bytes]:
 def _in_archive(path: Path) -> IO[bytes]:
     archive = zipfile.ZipFile(path)
     names = [name for name in archive.namelist() if not name.endswith("/")]
+    names = [name for name in names if not name.startswith("__MACOSX/")]  # of the macOS archiver
     if "[Content_Types].xml" in names:
         raise SourceError(f"{path}: the file is a workbook", fix="save the sheet as CSV")
     if len(names) != 1:
@@ -81,6 +83,13 @@ def _in_archive(path: Path) -> IO[bytes]:
             f"{path}: the archive contains {len(names)} files", fix="unpack it, and name one file"
         )
     return archive.open(names[0])
+
+
+def packed_parquet_error(path: Path) -> SourceError:
+    """The error for a Parquet file that is compressed as a whole."""
+    return SourceError(
+        f"{path}: a compressed Parquet file cannot be read", fix="unpack it, as with gunzip"
+    )
 
 
 def text_of(path: Path, encoding: str | None) -> TextEncoding:
@@ -95,6 +104,8 @@ def text_of(path: Path, encoding: str | None) -> TextEncoding:
     try:
         with open_bytes(path, compression) as file:
             start = file.read(_BLOCK)
+            if start.startswith(b"PAR1"):
+                raise packed_parquet_error(path)
             if encoding is not None:
                 _require_encoding(path, file, start, encoding, f"the text is not {encoding}")
                 return TextEncoding(compression, encoding)

@@ -17,7 +17,13 @@ from driftline.offline.tables.column_inference import InferredColumn, infer_colu
 from driftline.offline.tables.column_statistics import ColumnStatistics
 from driftline.offline.tables.convert import typed
 from driftline.offline.tables.delimited import Header
-from driftline.offline.tables.encoding import TextEncoding, compression_of, open_text, text_of
+from driftline.offline.tables.encoding import (
+    TextEncoding,
+    compression_of,
+    open_text,
+    packed_parquet_error,
+    text_of,
+)
 from driftline.offline.tables.json_rows import EventLog
 from driftline.offline.tables.read_options import DEFAULT_READ_OPTIONS, ReadOptions
 from driftline.offline.tables.source_error import SourceError
@@ -27,7 +33,19 @@ _DELIMITED: Final = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat")
 _JSON: Final = (".json", ".jsonl", ".ndjson")
 _PARQUET: Final = (".parquet", ".pq")
 _COMPRESSED: Final = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip")
-_OTHERS: Final = (".xlsx", ".xls", ".ods", ".orc", ".avro", ".h5", ".pkl", ".dta", ".sav")
+_OTHERS: Final = (
+    ".xlsx",
+    ".xls",
+    ".ods",
+    ".orc",
+    ".avro",
+    ".h5",
+    ".pkl",
+    ".dta",
+    ".sav",
+    ".tar",
+    ".tgz",
+)
 _READS: Final = (
     "use CSV or similar text (any separator), JSON lines or a JSON array, Parquet or Arrow; "
     "also .gz, .bz2, .xz, .zst, .zip"
@@ -188,6 +206,11 @@ def _scan(
     if not rows:
         names = header.names if header is not None else tuple(statistics)
         raise SourceError(f"{path}: the file has {len(names)} columns and no rows")
+    if kind == "json" and rows == 1 and all(one.forms["nested"] for one in statistics.values()):
+        raise SourceError(
+            f"{path}: the file is one object, and its rows are inside {', '.join(statistics)}",
+            fix="write the rows as a JSON array, or one object a line",
+        )
     inferred = infer_columns(statistics, read_options)
     form, notes = _form(kind, text, header, inferred), _notes(text, header, short[0])
     if log is not None:
@@ -288,10 +311,13 @@ def _kind(path: Path) -> str:
     ends = next((suffix for suffix in reversed(suffixes) if suffix not in _COMPRESSED), "")
     if first.startswith(b"PAR1") or ends in _PARQUET:
         if compression_of(path):
-            raise SourceError(
-                f"{path}: a compressed Parquet file cannot be read", fix="unpack it, as with gunzip"
-            )
+            raise packed_parquet_error(path)
         return "parquet"
+    if first.startswith(b"FEA1"):
+        raise SourceError(
+            f"{path}: a Feather file of version 1 cannot be read",
+            fix="write it as Feather of version 2, Parquet or CSV",
+        )
     if first.startswith((b"ARROW1", b"\xff\xff\xff\xff")) or ends in (".arrow", ".feather"):
         return "arrow"
     if ends in _JSON:
