@@ -215,7 +215,6 @@ def built_profile(
         except InvalidName as error:
             raise UsageError(str(error), fix=f"give another {option[2:]} name") from error
     with file_errors_explained():
-        from driftline.offline.tables.column_inference import codes_note  # noqa: PLC0415
         from driftline.offline.tables.event_times import with_times  # noqa: PLC0415
         from driftline.offline.tables.layout import (  # noqa: PLC0415
             layout_of,
@@ -266,8 +265,7 @@ def built_profile(
             raise nothing_to_watch_error(str(file), left_out)
     note_columns_not_watched(left_out)
     note_changes(table.frame, layout)
-    if few := [name for name in layout.codes if name in made.features]:
-        note(codes_note(few))
+    note(*layout.notes)
     if columns.task is None and (doubt := percentage_note(made, table.frame, layout)):
         note(doubt)
     _note_no_rate(made)

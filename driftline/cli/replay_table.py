@@ -187,7 +187,8 @@ def replay_table(
     as_json: bool,
 ) -> None:
     """Replay the rows, with injected drift if requested; print the result, and write ``html``."""
-    from driftline.offline.replay import replay_report as report  # noqa: PLC0415 - light imports
+    from driftline.offline.explain.reference_limits import dependence_lines  # noqa: PLC0415 - light imports
+    from driftline.offline.replay import replay_report as report  # noqa: PLC0415
     from driftline.offline.replay.replay_report import injection_results  # noqa: PLC0415
     from driftline.offline.replay.settings_comparison import comparison_lines  # noqa: PLC0415
     from driftline.offline.replay.table_replay import replay as run  # noqa: PLC0415
@@ -226,6 +227,8 @@ def replay_table(
     doubt = percentage_note(chosen.profile, rest, layout) if first else ""
     if doubt:
         note(doubt)
+    if first:
+        note(*dependence_lines(chosen.profile))
     if not as_json:  # with JSON the columns are printed to stderr anyway
         note_columns_not_watched(not_watched)
     found = injection_results(changes, chosen.episodes)

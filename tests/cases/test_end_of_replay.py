@@ -38,3 +38,33 @@ def test_without_a_suspicion_none_is_named(tmp_path: Path) -> None:
 
     found = run("replay", file, "--reference", "first:1000", "--json").out.splitlines()
     assert "suspected" not in json.loads(found[-1])
+
+
+def test_rows_that_are_newest_first_are_named(tmp_path: Path) -> None:
+    """The reference is then the newest part, and every change is reported in reverse."""
+    file = tmp_path / "reversed.csv"
+    at = pd.date_range("2024-01-01", periods=3_000, freq="min")[::-1]
+    pd.DataFrame({"at": at, "x": np.random.default_rng(2).normal(size=3_000)}).to_csv(
+        file, index=False
+    )
+
+    done = run("replay", file, "--reference", "first:1000", "--time", "at")
+
+    assert "the newest are first, also in the reference; sort the rows by time" in done.out
+
+
+@pytest.mark.parametrize(("slope", "named"), [(0.01, True), (0.0, False)])
+def test_a_reference_that_proves_little_is_named(
+    slope: float, *, named: bool, tmp_path: Path
+) -> None:
+    """Later values that no reference row had raised no alert, without a word."""
+    file = tmp_path / "trend.csv"
+    noise = np.random.default_rng(2).normal(size=3_000)
+    pd.DataFrame({"x": slope * np.arange(3_000) + noise}).to_csv(file, index=False)
+
+    for command in (
+        ("replay", file, "--reference", "first:2000"),
+        ("profile", "build", file, "--model", "m", "--version", "1"),
+    ):
+        done = run(*command)
+        assert ("x: the rows of the reference depend on each other over" in done.err) == named

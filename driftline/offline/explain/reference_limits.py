@@ -61,6 +61,7 @@ def change_within(values: Floats) -> LevelChange | None:
         return None
     known = values[rows]
     level = np.clip(known, *np.percentile(known, _TAILS))
+    level /= np.abs(level).max() or 1.0  # squares of 1e-200 are 0, and of 1e200 infinite
     split = _split(np.array([block.mean() for block in np.array_split(level, _BLOCKS)]))
     if split is None:
         return None
@@ -94,6 +95,7 @@ def _sd_within(level: Floats, at: int) -> float:
 
 
 _UNBOUNDED: Final = 1e300
+_MIN_INDEPENDENT: Final = 10
 _REPEATS_NOT_WATCHED: Final = (
     "new repeated values are not watched: the profile was built without them, build it again"
 )
@@ -154,10 +156,21 @@ def not_watched_by_feature(profile: ReferenceProfile) -> dict[str, list[str]]:
 
 
 def lines_of(profile: ReferenceProfile) -> list[str]:
-    """The seasons, and the parts that are not watched, as text."""
+    """The seasons, the dependence and the parts that are not watched, as text."""
     lines = [f"{name}: {season.describe()}" for name, season in seasons_of(profile).items()]
-    return lines + [
+    return [*lines, *dependence_lines(profile)] + [
         f"{name}: {why}" for name, all_ in not_watched_by_feature(profile).items() for why in all_
+    ]
+
+
+def dependence_lines(profile: ReferenceProfile) -> list[str]:
+    """The features whose rows depend on each other so much that the reference proves little."""
+    return [
+        f"{name}: the rows of the reference depend on each other over {one.tau:,.0f} rows, as with "
+        f"a trend or sorted rows: {one.n_events:,} of them prove as little as "
+        f"{one.n_events / one.tau:.0f} independent ones, and only large changes are found"
+        for name, one in profile.features.items()
+        if one.n_events < _MIN_INDEPENDENT * one.tau
     ]
 
 

@@ -17,7 +17,6 @@ from driftline.offline.replay.settings_comparison import SettingsComparison, dif
 from driftline.offline.replay.table_replay import TableReplay
 from driftline.offline.replay.topic_range import TopicRange
 from driftline.offline.replay.topic_replay import TopicReplay, VersionReplay
-from driftline.offline.tables.column_inference import codes_note
 from driftline.offline.tables.layout import Layout
 from producer.events import CE_TYPE_OF, Command, InferenceEvent, Label, ModelUpdate
 from producer.printable import printable
@@ -113,11 +112,11 @@ def layout_lines(layout: Layout, replay: TableReplay) -> list[str]:
         if fitted is not None:
             by_kind.setdefault(fitted.kind, []).append(feature.column)
     rows = [(kind, ", ".join(by_kind[kind])) for kind in sorted(by_kind)]
-    back = f" ({replay.n_backward:,} rows are earlier than the row before)" * bool(
-        replay.n_backward
-    )
-    if layout.codes:
-        rows.append(("note", codes_note(layout.codes)))
+    back = f"{replay.n_backward:,} rows are earlier than the row before"
+    if 2 * replay.n_backward > replay.n_events:
+        back += ": the newest are first, also in the reference; sort the rows by time"
+    back = f" ({back})" if replay.n_backward else ""
+    rows += [("note", text) for text in layout.notes]
     if layout.time is None:
         rows.append(("time", f"none: one event a second (--time){back}"))
     else:  # the years show a clock that is wrong, and numbers that are no times

@@ -36,6 +36,7 @@ class InferredColumn(NamedTuple):
     ``odd`` counts values of another kind, which are invalid for the monitor.  ``codes``: the column
     has few different whole numbers, which may be categories.  ``form`` is the type of most values
     in the file (text, number, time, ...), ``mark`` the decimal mark that its texts prove.
+    ``mostly_numbers``: the column is text, although most of its values are numbers.
     """
 
     kind: HeldKind
@@ -48,6 +49,7 @@ class InferredColumn(NamedTuple):
     codes: bool = False
     form: str = ""
     mark: str = ""
+    mostly_numbers: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,12 @@ def infer_columns(
             found = found._replace(why=f"{found.why} (--numeric)", skipped="", codes=False)
         elif name in categorical and one.known:
             found = found._replace(
-                kind="categorical", why="--categorical", skipped="", odd=0, codes=False
+                kind="categorical",
+                why="--categorical",
+                skipped="",
+                odd=0,
+                codes=False,
+                mostly_numbers=False,
             )
         elif name in ignored:
             found = found._replace(skipped=IGNORED, codes=False)
@@ -134,6 +141,14 @@ def codes_note(columns: Sequence[str]) -> str:
     return (
         f"read as numbers, but with few different values: {', '.join(columns)}; "
         f"if these are codes: --categorical {','.join(columns)}"
+    )
+
+
+def numbers_note(columns: Sequence[str]) -> str:
+    """Return a note on columns that are text, although most of their values are numbers."""
+    return (
+        f"read as text, although most values are numbers: {', '.join(columns)}; to watch the "
+        f"numbers: --numeric {','.join(columns)}"
     )
 
 
@@ -273,4 +288,4 @@ def _categorical(name: str, one: ColumnStatistics) -> InferredColumn:
         why = f"{many} different texts: an identifier, or free text{_numbers_among(one)}"
         return InferredColumn("categorical", why, why)
     odd = one.forms["nested"] + one.forms["bytes"]
-    return InferredColumn("categorical", few, odd=odd)
+    return InferredColumn("categorical", few, odd=odd, mostly_numbers=bool(_numbers_among(one)))

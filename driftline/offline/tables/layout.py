@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple, TypeAlias, cast
 
-from driftline.offline.tables.column_inference import ColumnKind, InferredColumn
+from driftline.offline.tables.column_inference import (
+    ColumnKind,
+    InferredColumn,
+    codes_note,
+    numbers_note,
+)
 from driftline.offline.tables.source_error import SourceError
 from driftline.offline.tables.table_reader import Table, TableFile
 from producer.limits import Limits
@@ -23,7 +28,8 @@ class Feature(NamedTuple):
 class Layout(NamedTuple):
     """The role of each column; ``ignored`` has the reason of each column that is not watched.
 
-    ``codes`` are columns with few different whole numbers, which may be categories.
+    ``codes`` are columns with few different whole numbers, which may be categories, ``numbers``
+    columns of text whose values are mostly numbers.
     """
 
     features: tuple[Feature, ...]
@@ -32,6 +38,15 @@ class Layout(NamedTuple):
     label: str | None
     ignored: dict[str, str]
     codes: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """The doubts about the kinds of columns, each with the option that decides."""
+        return [
+            *([codes_note(self.codes)] if self.codes else []),
+            *([numbers_note(self.numbers)] if self.numbers else []),
+        ]
 
     def column_of(self, name: str) -> str:
         """The column of a feature of the core."""
@@ -82,7 +97,8 @@ def layout_of(
             codes.append(column)
     if not chosen and prediction is None:
         raise nothing_to_watch_error(table.source, ignored)
-    return Layout(tuple(chosen), time, prediction, label, ignored, tuple(codes))
+    numbers = tuple(f.column for f in chosen if table.inferred[f.column].mostly_numbers)
+    return Layout(tuple(chosen), time, prediction, label, ignored, tuple(codes), numbers)
 
 
 def kind_of(inferred: InferredColumn, *, wanted: bool = False) -> ColumnKind | None:
