@@ -80,10 +80,13 @@ def profile_from_frame(
         ReferenceTooShort: the frame has too few rows to watch anything.
         NoPositiveLabel: no label of a binary model is the positive class, or ``positive`` is
             missing.
+        NoCommonClass: no label is a class that the model predicts.
         ValueError: a row has no time, or an invalid one; an importance is no number, or of no
             feature; ``events_per_week`` is no positive number; a range is of no numeric feature, or
-            empty.
+            empty; two columns have the same name.
     """
+    if twice := [str(name) for name in frame.columns[frame.columns.duplicated()]]:
+        raise ValueError(f"several columns have the name {twice[0]!r}")
     parted = {parse_segment(declared, map(str, frame))[0] for declared in segments}
     names = [name for name in (prediction, label, loss, time) if name is not None]
     chosen = list(features) if features is not None else [c for c in frame if c not in names]
@@ -104,8 +107,7 @@ def profile_from_frame(
     task = task or infer_task(answers or [], labels)
     errors: list[float | None] | None = None
     if predictions is not None and labels is not None:
-        if task == "binary":
-            _require_positive(str(label), labels, positive)
+        _require_classes(str(label), task, answers or [], labels, positive)
         errors = [
             prediction_loss(task, threshold, 1 if positive is None else positive, p, truth)
             for p, truth in zip(answers or [], labels, strict=True)
@@ -173,11 +175,45 @@ def _require_positive(column: str, labels: Sequence[Any], positive: ClassLabel |
         raise NoPositiveLabel(column, positive, known)
 
 
+class NoCommonClass(ValueError):  # noqa: N818 - names a finding
+    """No label is a class that the model predicts: every prediction would count as wrong."""
+
+    def __init__(self, column: str, predicted: Sequence[str], seen: Sequence[str]) -> None:
+        self.predicted, self.seen = (", ".join(map(repr, one[:8])) for one in (predicted, seen))
+        super().__init__(
+            f"column {column!r}: the model predicts {self.predicted}, and the labels are "
+            f"{self.seen}: every prediction would count as wrong"
+        )
+
+
+def _require_classes(
+    column: str,
+    task: Task,
+    predictions: Sequence[Any],
+    labels: Sequence[Any],
+    positive: ClassLabel | None,
+) -> None:
+    """Raise NoPositiveLabel or NoCommonClass where labels and predictions do not fit."""
+    if task == "binary":
+        _require_positive(column, labels, positive)
+    if task == "multiclass" or (task == "binary" and positive is None):
+        predicted = {name for p in predictions if isinstance(p, dict) for name in p}
+        named = str if task == "binary" else (str, int, float)  # numbers may be probabilities
+        predicted.update(classes_of([p for p in predictions if isinstance(p, named)]))
+        seen = classes_of(labels)
+        if predicted and seen and predicted.isdisjoint(seen):
+            raise NoCommonClass(column, sorted(predicted), seen)
+
+
 def infer_task(predictions: Sequence[Any], labels: Sequence[Any] | None = None) -> Task:
     """The task (binary, multiclass, regression) of a model with these predictions and labels.
 
+    Labels that are fractions, such as rates, are those of a regression.
+
     >>> infer_task([0.2, 0.9]), infer_task(["UA", "AA", "DL"]), infer_task([12.5, 30.0])
     ('binary', 'multiclass', 'regression')
+    >>> infer_task([0.2, 0.9], [0.25, 0.85])
+    'regression'
     """
     known = [p for p in predictions if p is not None]
     if output_names(known):
@@ -188,7 +224,8 @@ def infer_task(predictions: Sequence[Any], labels: Sequence[Any] | None = None) 
         named |= {name for p in known if isinstance(p, dict) for name in p}
         return "binary" if named <= {"0", "1"} else "multiclass"
     within = all(isinstance(p, int | float) and 0 <= p <= 1 for p in known)
-    return "binary" if within and (labels is None or len(classes) <= 2) else "regression"
+    fractions = any(isinstance(y, float) and not y.is_integer() for y in labels or ())
+    return "binary" if within and len(classes) <= 2 and not fractions else "regression"
 
 
 def _times_ms(series: pd.Series[Any]) -> Ints:
@@ -230,6 +267,8 @@ def _column(series: pd.Series[Any]) -> Column:
     """Numbers as an array, anything else as plain values, missing ones as ``None``."""
     if series.dtype.kind in "fiu":
         return series.to_numpy(dtype=np.float64)
+    if series.dtype.kind == "m":  # in seconds, as the logger sends them
+        return np.asarray(series.dt.total_seconds(), dtype=np.float64)
     return _plain(series)
 
 
@@ -240,4 +279,6 @@ def _names(series: pd.Series[Any]) -> Column:
 
 def _plain(series: pd.Series[Any]) -> list[Any]:
     values: list[Any] = series.astype(object).where(series.notna(), None).tolist()
-    return values
+    if {np.ndarray, tuple}.isdisjoint(map(type, values)):
+        return values
+    return [list(v) if isinstance(v, np.ndarray | tuple) else v for v in values]

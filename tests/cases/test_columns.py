@@ -235,6 +235,31 @@ def test_numbers_among_words_are_named_with_the_option_that_watches_them(
     assert built["features"]["x"]["kind"] == "numeric"
 
 
+def test_a_column_of_text_that_is_mostly_numbers_is_named_where_it_is_watched(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "dashes.csv"
+    rows = {"x": some(3, "-", texts(np.round(NUMBERS))), "word": WORDS}
+    pd.DataFrame(rows).to_csv(file, index=False)
+    note = "read as text, although most values are numbers: x; to watch the numbers: --numeric x"
+
+    assert note in run("replay", file, "--reference", "first:300").out
+    build = ("profile", "build", file, "--model", "m", "--version", "1")
+    assert note in run(*build).err
+    assert note not in run(*build, "--numeric", "x").err
+
+
+def test_periods_are_the_times_at_which_they_begin(tmp_path: Path) -> None:
+    """They are stored as counts of days, and were read as seconds since 1970."""
+    file = tmp_path / "periods.parquet"
+    periods = pd.period_range("2021-03-01", periods=N, freq="h")
+    pd.DataFrame({"at": periods, "x": NUMBERS}).to_parquet(file)
+
+    out = run("replay", file, "--reference", "first:300", "--time", "at").out
+
+    assert f"at, {periods[300].to_timestamp():%-d %b %Y %H:%M} UTC to" in out
+
+
 def test_an_ambiguous_comma_is_an_error_that_asks_for_the_option(tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": THOUSANDS, "shop": WORDS})
     frame.to_csv(tmp_path / "a.csv", index=False, sep=";")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ def chunks(path: Path, kind: str, n_rows: int) -> Iterator[pd.DataFrame]:
             none = True
             for batch in batches:
                 none = False
-                yield pd.DataFrame({name: _series(batch.column(name)) for name in wanted})
+                yield pd.DataFrame({name: _column(batch, name) for name in wanted})
             if none:
                 yield pd.DataFrame({name: [] for name in wanted})
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -67,12 +68,37 @@ def _batches(path: Path, kind: str, n_rows: int) -> Iterator[tuple[list[str], It
         yield reader.schema.names, parts
 
 
+def _column(batch: Any, name: str) -> pd.Series[Any]:
+    """A column of a batch; periods of pandas are stored as counts, and become their start."""
+    field, array = batch.schema.field(name), batch.column(name)
+    frequency = _period_frequency(field)
+    if frequency is None:
+        return _series(array)
+    counts = array.storage if isinstance(array.type, pa.BaseExtensionType) else array
+    ordinals = counts.fill_null(pd.NaT.value).to_numpy(zero_copy_only=False)
+    periods: Any = pd.PeriodIndex  # its stubs lack `from_ordinals`
+    return pd.Series(periods.from_ordinals(ordinals, freq=frequency).to_timestamp())
+
+
+def _period_frequency(field: Any) -> str | None:
+    """The frequency of a column of periods; the type is known only once pandas registered it."""
+    if isinstance(field.type, pa.BaseExtensionType):
+        name, given = field.type.extension_name, field.type.__arrow_ext_serialize__()
+    else:
+        metadata = field.metadata or {}
+        name = metadata.get(b"ARROW:extension:name", b"").decode()
+        given = metadata.get(b"ARROW:extension:metadata", b"")
+    return str(json.loads(given)["freq"]) if name == "pandas.period" else None
+
+
 def _series(array: Any) -> pd.Series[Any]:
     """A column as a pandas series."""
     array = _plain(array)
     kind = array.type
     if pa.types.is_null(kind):
         return pd.Series([None] * len(array), dtype=object)
+    if pa.types.is_map(kind):
+        return pd.Series(array.to_pylist(maps_as_pydicts="lossy"), dtype=object)
     exact = kind in _EXACT_INTEGERS and array.null_count
     try:
         return pd.Series(

@@ -16,6 +16,7 @@ from stream_monitor.reference.values import category
 from stream_monitor.statistics.fixed_point import Floats
 
 _WORDS = {"true": True, "false": False}
+_DIGITS = {"1": True, "0": False}
 
 
 def typed(series: pd.Series[Any], inferred: InferredColumn) -> pd.Series[Any]:
@@ -25,8 +26,10 @@ def typed(series: pd.Series[Any], inferred: InferredColumn) -> pd.Series[Any]:
     if inferred.kind == "numeric":
         return _numeric(series, inferred)
     if inferred.kind == "boolean" and not pd.api.types.is_bool_dtype(series.dtype):
+        is_text = isinstance(series.dtype, pd.StringDtype)  # as in CSV, where 0 and 1 are texts
+        words = _WORDS | _DIGITS if is_text else _WORDS
         return series.astype(object).map(
-            lambda v: _WORDS.get(v.strip().lower(), v) if isinstance(v, str) else v
+            lambda v: words.get(v.strip().lower(), v) if isinstance(v, str) else v
         )
     return series
 
@@ -95,7 +98,18 @@ def values_of(series: pd.Series[Any], kind: ColumnKind) -> list[Any]:
 def plain_of(series: pd.Series[Any]) -> list[Any]:
     """Predictions, labels or ids as plain Python, ``None`` for a missing value."""
     values: list[Any] = series.astype(object).where(series.notna(), None).tolist()
-    return [value.item() if isinstance(value, np.generic) else value for value in values]
+    return [_plain(value) for value in values]
+
+
+def _plain(value: Any) -> Any:
+    """A value without types of numpy, as Parquet files have them in lists and objects."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return [_plain(one) for one in value.tolist()]
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return value
 
 
 def _text(value: Any) -> str:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from driftline.offline.tables.convert import floats_of, values_of
+from driftline.offline.tables.convert import floats_of, plain_of, values_of
 from driftline.offline.tables.event_times import times_ms
 from driftline.offline.tables.layout import Layout
 from driftline.offline.tables.source_error import SourceError
 from stream_monitor.reference.bounds import DeclaredRange
 from stream_monitor.reference.fit import MIN_EVENTS, NoPositiveLabel, ReferenceTooShort
-from stream_monitor.reference.frame import profile_from_frame
+from stream_monitor.reference.frame import NoCommonClass, profile_from_frame
 from stream_monitor.reference.loss import classes_of, positive_is_implied
 from stream_monitor.reference.profile import ReferenceProfile, Task
 
@@ -65,8 +65,11 @@ def percentage_note(profile: ReferenceProfile, frame: pd.DataFrame, layout: Layo
         return ""
     scores = floats_of(frame[layout.prediction])
     known = scores[np.isfinite(scores)]
-    labels = frame[layout.label].dropna().astype(object).tolist()
-    if not positive_is_implied(classes_of(labels)) or not len(known):
+    labels = frame[layout.label].dropna().astype(object)
+    has_two_classes = labels.map(str).nunique() == len(classes_of(labels.tolist())) == 2
+    if not has_two_classes or not positive_is_implied(classes_of(labels.tolist())):
+        return ""
+    if not len(known):
         return ""
     low, high = float(known.min()), float(known.max())
     return (
@@ -117,9 +120,9 @@ def profile_of(
     if layout.time is not None:
         columns[_TIME] = pd.to_datetime(times_ms(frame[layout.time]), unit="ms", utc=True)
     if layout.prediction is not None:
-        columns[_PREDICTION] = frame[layout.prediction].to_numpy(dtype=object)
+        columns[_PREDICTION] = pd.Series(plain_of(frame[layout.prediction]), dtype="object")
         if layout.label is not None:
-            columns[_LABEL] = frame[layout.label].to_numpy(dtype=object)
+            columns[_LABEL] = pd.Series(plain_of(frame[layout.label]), dtype="object")
     labels = None if layout.label is None else frame[layout.label]
     try:
         return profile_from_frame(
@@ -141,6 +144,13 @@ def profile_of(
     except NoPositiveLabel as error:
         what, why, fix = positive_label_advice(error)
         raise SourceError(f"--label {layout.label}: {what}; {why}", fix=fix) from error
+    except NoCommonClass as error:
+        raise SourceError(
+            f"--label {layout.label}: the model predicts {error.predicted}, and the labels are "
+            f"{error.seen}: every prediction would count as wrong",
+            fix="write predictions and labels in the same way; where labels are 0 and 1, name the "
+            "class that 1 stands for: --positive",
+        ) from error
     except ReferenceTooShort as error:
         why = (
             f"{MIN_EVENTS} are needed"
