@@ -43,14 +43,21 @@ def format_change(before: float | None, after: float | None) -> str:
     ('35.4 → 3.8', '966 → 1,087', '40 → 40.1')
     >>> format_change(1.5, 230.0), format_change(2e6, 3.5e6), format_change(7.0, None)
     ('1.5 → 230', '2 million → 3.5 million', '7 → unknown')
+    >>> format_change(40.001, 40.002), format_change(1e12 + 100, 1e12 + 130)
+    ('40.001 → 40.002', '1,000,000,000,100 → 1,000,000,000,130')
+    >>> format_change(5.6781e-7, 5.6784e-7)
+    '5.6781e-7 → 5.6784e-7'
     """
     if before is None or after is None:
         return " → ".join("unknown" if v is None else format_number(v) for v in (before, after))
     size = max(abs(before), abs(after))
     if not _SMALLEST <= size < _LARGE[-1][0]:
-        return f"{format_number(before)} → {format_number(after)}"
+        texts = format_number(before), format_number(after)
+        if texts[0] != texts[1] or before == after:
+            return " → ".join(texts)
+        return _close_numbers(before, after)
     decimals = _decimals(size, 3)
-    if before != after and round(before, decimals) == round(after, decimals):
+    while before != after and round(before, decimals) == round(after, decimals):
         decimals += 1
     return " → ".join(
         _plain(value, decimals)
@@ -58,6 +65,18 @@ def format_change(before: float | None, after: float | None) -> str:
         else format_number(value)
         for value in (before, after)
     )
+
+
+def _close_numbers(before: float, after: float) -> str:
+    """A change of very large or small numbers, with as many digits as it takes to see it."""
+    for digits in range(4, 18):
+        if _SMALLEST <= abs(before) < _EXACT:
+            texts = [_plain(value, _decimals(abs(before), digits)) for value in (before, after)]
+        else:
+            texts = [_scientific(value, digits) for value in (before, after)]
+        if texts[0] != texts[1]:
+            break
+    return " → ".join(texts)
 
 
 def format_value(value: float) -> str:

@@ -184,3 +184,47 @@ def test_a_jump_that_fits_a_conversion_is_not_claimed_to_be_one(
     sentence = json.loads(episode)["explanation"]
     assert "The new level fits miles sent as km." in sentence
     assert "ooks like" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(("true", "false"), "10"), ("10", ("TRUE", "FALSE"))]
+)
+def test_true_and_1_of_a_csv_are_the_same(before: Any, after: Any, tmp_path: Path) -> None:
+    """In CSV 0 and 1 are texts like true and false; as JSON they raised no alert either."""
+    flags = np.random.default_rng(3).integers(0, 2, 3_000).tolist()
+    written = [(before if i < 2_000 else after)[flag] for i, flag in enumerate(flags)]
+    file = tmp_path / "flags.csv"
+    pd.DataFrame({"flag": written, "x": flags[::-1]}).to_csv(file, index=False)
+
+    found = run("replay", file, "--reference", "first:1000", "--json").out.splitlines()
+
+    assert json.loads(found[-1])["episodes"] == 0
+    assert len(found) == 1
+
+
+def test_a_change_of_large_numbers_is_visible_in_its_sentence(tmp_path: Path) -> None:
+    """Three digits of both sides were the same: 1 trillion → 1 trillion."""
+    x = np.random.default_rng(1).normal(1e12, 10, 3_000)
+    x[2_000:] += 40
+    file = tmp_path / "large.csv"
+    pd.DataFrame({"x": x}).to_csv(file, index=False)
+
+    (episode, _) = run("replay", file, "--reference", "first:1000", "--json").out.splitlines()
+
+    change = json.loads(episode)["explanation"].partition(" since")[0]
+    before, after = change.removeprefix("`x`: mean ").split(" → ")
+    assert float(after.replace(",", "")) - float(before.replace(",", "")) == pytest.approx(
+        40, abs=9
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1.0])
+def test_a_steady_reference_is_steady_at_any_scale(scale: float, tmp_path: Path) -> None:
+    """Squares of tiny numbers are 0, and every level seemed to change."""
+    file = tmp_path / "tiny.csv"
+    x = np.random.default_rng(1).normal(100, 10, 3_000)
+    pd.DataFrame({"x": x * scale}).to_csv(file, index=False)
+
+    done = run("replay", file, "--reference", "first:1000")
+
+    assert (done.code, done.err) == (0, "")

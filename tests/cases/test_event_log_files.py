@@ -120,6 +120,20 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     assert "900 rows checked" in published.err
 
 
+def test_labels_that_contradict_an_earlier_one_and_versions_are_counted(tmp_path: Path) -> None:
+    events = [e | {"version": "2" if i >= 600 else "1"} for i, e in enumerate(_events())]
+    labels = [
+        {"id": event["id"], "model": "churn", "label": label, "time_ms": 1}
+        for label in (0, 1)
+        for event in events[:100]
+    ]
+
+    done = run("replay", _file(tmp_path, [*events, *labels]), *REPLAY)
+
+    assert "100 labels differ from an earlier one of the same event and are left out" in done.err
+    assert "events of 2 versions: 1, 2" in done.err
+
+
 def test_events_of_two_models_are_an_error(tmp_path: Path) -> None:
     events = _events()
     other = [event | {"id": f"o{i}", "model": "fraud"} for i, event in enumerate(events)]

@@ -57,7 +57,8 @@ def event_log_of(path: Path, text: TextEncoding) -> EventLog | None:
     ids: set[str] = set()
     models: set[str] = set()
     labels: dict[str, Any] = {}
-    repeats = shadows = others = 0
+    versions: set[str] = set()
+    repeats = shadows = others = other_labels = 0
     for value, _ in _values(path, text):
         if _is_event(value):
             shadows += bool(value.get("shadow"))
@@ -65,8 +66,9 @@ def event_log_of(path: Path, text: TextEncoding) -> EventLog | None:
             if not value.get("shadow"):
                 ids.add(value["id"])
                 models.add(str(value["model"]))
+                versions.add(str(value["version"]))
         elif _is_label(value):
-            labels.setdefault(value["id"], value["label"])
+            other_labels += labels.setdefault(value["id"], value["label"]) != value["label"]
         else:
             others += 1
     if not ids:
@@ -82,12 +84,15 @@ def event_log_of(path: Path, text: TextEncoding) -> EventLog | None:
         for count, what in (
             (len(labels) - n_alone, "labels were joined with their events (use --label label)"),
             (n_alone, "labels have the id of no event in the file and are left out"),
+            (other_labels, "labels differ from an earlier one of the same event and are left out"),
             (repeats, "events repeat the id of an earlier one and are left out"),
             (shadows, "shadow predictions are left out"),
             (others, "records that are neither events nor labels are left out"),
         )
         if count
     ]
+    if len(versions) > 1:
+        notes.append(f"events of {len(versions)} versions: {', '.join(sorted(versions)[:5])}")
     return EventLog(labels, notes)
 
 
@@ -241,6 +246,8 @@ def _value(raw: str, where: str) -> Any:
             return _characters(json.loads(raw), where)  # accepts NaN and Infinity
     except RecursionError as error:
         raise SourceError(f"{where} is nested too deeply", fix=_FIX) from error
+    except SourceError:
+        raise
     except ValueError as error:
         raise SourceError(f"{where}: {error}", fix=_FIX) from error
 
