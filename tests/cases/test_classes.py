@@ -149,3 +149,22 @@ def test_two_columns_of_one_name_are_named() -> None:
 
     with pytest.raises(ValueError, match="several columns have the name 'x'"):
         profile_from_frame(frame, model="m", version="1")
+
+
+@pytest.mark.parametrize(
+    ("odd", "named"),
+    [
+        ("unknown", "1,000 labels cannot be compared with their predictions"),
+        (None, "1,000 rows have no label"),
+    ],
+)
+def test_labels_that_are_not_compared_are_counted(
+    odd: str | None, named: str, tmp_path: Path
+) -> None:
+    """The last third of the rows had no error, and the replay did not mention it."""
+    labels = [odd if row >= 2_000 else label for row, label in enumerate(TRUE)]
+    file = written(tmp_path, RNG.uniform(size=N), labels)
+
+    done = run("replay", file, "--reference", "first:1000", "--prediction", "p", "--label", "y")
+
+    assert f"label       y ({named})" in done.out

@@ -126,7 +126,7 @@ def layout_lines(layout: Layout, replay: TableReplay) -> list[str]:
         rows.append(("prediction", layout.prediction))
     if layout.label is not None:
         alone = " (not used without --prediction)" if layout.prediction is None else ""
-        rows.append(("label", layout.label + alone))
+        rows.append(("label", layout.label + alone + _labels_not_compared(replay)))
     if replay.budget.per_weeks is not None:
         fix = rate_fix(from_rows=replay.from_rows, timed=replay.timed)
         rows.append(("budget", per_week(replay.budget, replay.profile.events_per_week, fix)))
@@ -137,6 +137,19 @@ def layout_lines(layout: Layout, replay: TableReplay) -> list[str]:
     ]
     width = max(len(head) for head, _ in rows)
     return [f"  {head:<{width}}  {text}" for head, text in rows]
+
+
+def _labels_not_compared(replay: TableReplay) -> str:
+    """The rows whose error is not known; empty if there are none."""
+    parts = [
+        f"{n:,} {what}"
+        for n, what in (
+            (replay.n_without_label, "rows have no label"),
+            (replay.n_not_comparable, "labels cannot be compared with their predictions"),
+        )
+        if n
+    ]
+    return f" ({', '.join(parts)})" if parts and replay.profile.loss is not None else ""
 
 
 def per_week(budget: Budget, events_per_week: float | None, fix: str) -> str:

@@ -39,7 +39,8 @@ class TableReplay(ReplayResult):
 
     ``n_backward`` is the number of rows that are earlier than the row before them, ``budget`` the
     stated budget of the model.  ``from_rows``: the reference was built from rows.  ``since_ms`` and
-    ``until_ms`` are the first and the last event time.
+    ``until_ms`` are the first and the last event time.  ``n_without_label`` rows have no label, and
+    ``n_not_comparable`` labels cannot be compared with their predictions.
     """
 
     profile: ReferenceProfile
@@ -48,6 +49,8 @@ class TableReplay(ReplayResult):
     from_rows: bool
     since_ms: int
     until_ms: int
+    n_without_label: int
+    n_not_comparable: int
 
 
 def _sd_of(reference: pd.DataFrame | ReferenceProfile, layout: Layout) -> Callable[[str], float]:
@@ -103,6 +106,7 @@ def replay(
         rejected += seen.dead_letters
         windows += seen.windows
         on_progress(offsets.row(batch.next - 1) - first + 1)
+    watched = monitor.models[MODEL].versions[VERSION]
     return TableReplay(
         n_events=len(rows),
         n_reference=(
@@ -127,8 +131,8 @@ def replay(
         seconds=time.monotonic() - began,
         budget=spec.budget,
         from_rows=not isinstance(reference, ReferenceProfile),
-        suspected=series_names(
-            monitor.models[MODEL].versions[VERSION].suspected(), layout.column_of
-        ),
+        suspected=series_names(watched.suspected(), layout.column_of),
+        n_without_label=0 if rows.labels is None else rows.labels.count(None),
+        n_not_comparable=watched.not_comparable,
         events_to_confirm=spec.episodes.first_test_events,
     )
