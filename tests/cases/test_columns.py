@@ -249,6 +249,17 @@ def test_a_column_of_text_that_is_mostly_numbers_is_named_where_it_is_watched(
     assert note not in run(*build, "--numeric", "x").err
 
 
+def test_codes_with_a_decimal_point_are_the_same_codes(tmp_path: Path) -> None:
+    """Pandas writes 101 as 101.0 once a value of the column is missing."""
+    plain, pointed = tmp_path / "plain.csv", tmp_path / "pointed.csv"
+    pd.DataFrame({"x": CODES, "word": WORDS}).to_csv(plain, index=False)
+    pd.DataFrame({"x": [f"{code}.0" for code in CODES], "word": WORDS}).to_csv(pointed, index=False)
+
+    for files in ((plain, pointed), (pointed, plain)):
+        done = run("check", *files, "--categorical", "x")
+        assert done.code == 0, done.out
+
+
 def test_periods_are_the_times_at_which_they_begin(tmp_path: Path) -> None:
     """They are stored as counts of days, and were read as seconds since 1970."""
     file = tmp_path / "periods.parquet"

@@ -192,8 +192,9 @@ def summary_lines(data: dict[str, Any], result: ReplayResult, *, of: str = "rows
     rate = round(result.n_events / result.seconds) if result.seconds else 0
     lines = [
         (
-            f"  {data['events']:,} events of {_counted(data['features'], 'feature')} after a "
-            f"reference of {data['reference_events']:,}: {_counted(data['episodes'], 'episode')}, "
+            f"  {_counted(data['events'], 'event')} of {_counted(data['features'], 'feature')} "
+            f"after a reference of {data['reference_events']:,}: "
+            f"{_counted(data['episodes'], 'episode')}, "
             f"{_counted(data['incidents'], 'incident')}"
         ),
         (

@@ -37,6 +37,7 @@ class InferredColumn(NamedTuple):
     has few different whole numbers, which may be categories.  ``form`` is the type of most values
     in the file (text, number, time, ...), ``mark`` the decimal mark that its texts prove.
     ``mostly_numbers``: the column is text, although most of its values are numbers.
+    ``whole_codes``: the categories are whole numbers, of which 1 and 1.0 are the same.
     """
 
     kind: HeldKind
@@ -50,6 +51,7 @@ class InferredColumn(NamedTuple):
     form: str = ""
     mark: str = ""
     mostly_numbers: bool = False
+    whole_codes: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def infer_columns(
                 odd=0,
                 codes=False,
                 mostly_numbers=False,
+                whole_codes=found.kind == "numeric" and one.whole,
             )
         elif name in ignored:
             found = found._replace(skipped=IGNORED, codes=False)

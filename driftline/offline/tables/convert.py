@@ -25,6 +25,8 @@ def typed(series: pd.Series[Any], inferred: InferredColumn) -> pd.Series[Any]:
         series = series.astype(series.cat.categories.dtype)
     if inferred.kind == "numeric":
         return _numeric(series, inferred)
+    if inferred.whole_codes and isinstance(series.dtype, pd.StringDtype):
+        return series.str.replace(r"\.0+$", "", regex=True)  # as pandas writes them
     if inferred.kind == "boolean" and not pd.api.types.is_bool_dtype(series.dtype):
         is_text = isinstance(series.dtype, pd.StringDtype)  # as in CSV, where 0 and 1 are texts
         words = _WORDS | _DIGITS if is_text else _WORDS
