@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,8 +121,22 @@ def open_table(
 def table_of(
     frame: pd.DataFrame, source: str, read_options: ReadOptions = DEFAULT_READ_OPTIONS
 ) -> Table:
-    """A frame as a table, for rows with typed values, such as those of a topic."""
-    frame = frame.rename(columns=str)
+    """A frame as a table, for rows with typed values, such as those of a topic.
+
+    Raises:
+        SourceError: two columns have the same name, there are no rows, or an option is ambiguous.
+    """
+    names = list(map(str, frame.columns))
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise SourceError(
+            f"{source}: several columns have the name {twice[0]!r}",
+            fix="give every column a different name",
+        )
+    if not len(frame):
+        raise SourceError(f"{source}: {len(names)} columns and no rows")
+    frame = frame.set_axis(names, axis=1)
+    for name in frame.columns[[isinstance(kind, pd.PeriodDtype) for kind in frame.dtypes]]:
+        frame = frame.assign(**{name: frame[name].dt.to_timestamp()})
     statistics = {str(name): ColumnStatistics() for name in frame}
     for name, one in statistics.items():
         one.add(frame[name])
