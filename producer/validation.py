@@ -93,12 +93,15 @@ class EventValidator:
             self._valid_names.clear()
             self._valid_feature_keys.clear()
 
-    def all_valid(self, events: Sequence[InferenceEvent], timestamps_ms: Sequence[int]) -> bool:
+    def all_valid(
+        self, events: Sequence[InferenceEvent], names: Collection[str], timestamps_ms: Sequence[int]
+    ) -> bool:
         """Whether all events of a group are valid; False: validate each event.
 
-        Does what `validate` does for each event, at once for what they share.
+        Does what `validate` does for each event, at once for what they share.  ``names`` are those
+        of their models and versions.
         """
-        limits, names = self._limits, self._valid_names
+        limits = self._limits
         ahead_ms = [
             event.time_ms - stamped_ms
             for event, stamped_ms in zip(events, timestamps_ms, strict=True)
@@ -108,8 +111,7 @@ class EventValidator:
             max(ahead_ms) > limits.max_skew_ms
             or (oldest_ms is not None and min(ahead_ms) < -oldest_ms)
             or max(timestamps_ms) > LATEST_MS
-            or not names.issuperset({event.model for event in events})
-            or not names.issuperset({event.version for event in events})
+            or not self._valid_names.issuperset(names)
         ):
             return False
         try:

@@ -77,7 +77,7 @@ class PartitionMonitor:
 
     def decode(self, batch: RecordBatch) -> NumberedRecords:
         """Decode and number the next records; `apply` must follow, at once or in parts."""
-        decoded = self._decoder.decode(batch)
+        decoded = self._decoder.decode(batch, as_runs=True)
         if not decoded.columns and self._numbers is None:
             return NumberedRecords(decoded.all(), decoded.rejected)
         self._numbers = self._numbers or EventNumbers()

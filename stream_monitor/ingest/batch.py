@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TypeAlias
 
@@ -91,3 +91,41 @@ class EventBatch:
         if UNSET not in self.predictions:
             return None
         return np.array([i for i, p in enumerate(self.predictions) if p is not UNSET], np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class EventRun:
+    """Consecutive records of one event each, as columns.
+
+    ``timestamps_ms`` are the append times of the n records, shape (n,).
+    """
+
+    events: EventBatch
+    timestamps_ms: Ints
+
+    def __len__(self) -> int:
+        return len(self.timestamps_ms)
+
+    def __getitem__(self, part: slice) -> EventRun:
+        """The records of a slice, in the same order."""
+        return EventRun(self.events[part], self.timestamps_ms[part])
+
+    @property
+    def model(self) -> str:
+        """The model of all events."""
+        return self.events.model
+
+    @property
+    def version(self) -> str:
+        """The version of all events."""
+        return self.events.version
+
+    @property
+    def shadow(self) -> bool:
+        """Whether the predictions were not used: a run has no such events."""
+        return False
+
+    def numbered(self, extra: int) -> EventRun:
+        """The run with ``extra`` added to its offsets."""
+        offsets = self.events.offsets + extra
+        return EventRun(replace(self.events, offsets=offsets), self.timestamps_ms)

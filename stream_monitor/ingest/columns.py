@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 import numpy as np
 from msgspec.structs import astuple
@@ -13,13 +14,15 @@ from xxhash import xxh3_64_intdigest
 
 from producer.events import InferenceEvent, Value
 from producer.names import version_key
-from stream_monitor.ingest.batch import EventBatch
-from stream_monitor.ingest.decode import FeatureRow
+from stream_monitor.ingest.batch import EventBatch, EventRun
 from stream_monitor.ingest.event_columns import EventColumns
+from stream_monitor.ingest.event_shapes import FeatureRow
 from stream_monitor.ingest.records import ConsumerRecord
-from stream_monitor.ingest.table import Row, Table
+from stream_monitor.ingest.table import Row, Table, ValueColumn
 
 _NOTHING: Final[Row] = {}
+_FLOATS: Final = {float}
+GroupEntry: TypeAlias = tuple[ConsumerRecord, InferenceEvent | EventColumns | EventRun]
 _SHADOW_SEED: Final = 3
 _TRANSPOSED_ROWS: Final = 256
 """Rows that become columns at once: those of a whole batch do not stay in the cache meanwhile."""
@@ -49,19 +52,21 @@ def version_salt(model: str, version: str, *, shadow: bool = False) -> int:
 
 
 def to_batch(
-    model: str, version: str, entries: Sequence[tuple[ConsumerRecord, InferenceEvent]]
+    model: str, version: str, offsets: Sequence[int], events: Sequence[InferenceEvent]
 ) -> EventBatch:
-    """The columns of n events of one (model, version), in the given order."""
-    events = [event for _, event in entries]
+    """The columns of n events of one (model, version), in offset order."""
+    segments = [event.segment for event in events]
     return EventBatch(
         model,
         version,
-        np.array([record.offset for record, _ in entries], dtype=np.int64),
+        np.array(offsets, dtype=np.int64),
         np.array([event.time_ms for event in events], dtype=np.int64),
         id_hashes([event.id for event in events]),
         [event.prediction for event in events],
         _features([event.features for event in events]),
-        Table([event.segment or _NOTHING for event in events]),
+        Table([segment or _NOTHING for segment in segments])
+        if any(segments)
+        else Table.of_columns({}, len(segments)),
     )
 
 
@@ -76,26 +81,32 @@ def _features(rows: Sequence[Row | FeatureRow]) -> Table:
         part = map(astuple, cast("Sequence[FeatureRow]", rows[start : start + _TRANSPOSED_ROWS]))
         for column, values in zip(columns.values(), zip(*part, strict=True), strict=True):
             column.extend(values)
-    return Table.of_columns(columns, len(rows))
+    packed = {name: _packed(values) for name, values in columns.items()}
+    return Table.of_columns(packed, len(rows))
 
 
-def group_to_batch(
-    model: str, version: str, group: Sequence[tuple[ConsumerRecord, InferenceEvent | EventColumns]]
-) -> EventBatch:
+def _packed(values: list[Value]) -> ValueColumn:
+    """The values of a feature as an array, if all are floats; the list otherwise."""
+    if set(map(type, values)) == _FLOATS:
+        return np.frombuffer(array("d", cast("list[float]", values)))
+    return values
+
+
+def group_to_batch(model: str, version: str, group: Sequence[GroupEntry]) -> EventBatch:
     """The columns of events of one (model, version), some of which are columns already."""
-    if EventColumns not in {event.__class__ for _, event in group}:
-        singles = cast("Sequence[tuple[ConsumerRecord, InferenceEvent]]", group)
-        return to_batch(model, version, singles)
     parts = []
-    for is_columns, entries in groupby(group, lambda entry: isinstance(entry[1], EventColumns)):
-        if is_columns:
+    for kind, entries in groupby(group, lambda entry: type(entry[1])):
+        if kind is EventRun:
+            parts += [cast("EventRun", run).events for _, run in entries]
+        elif kind is EventColumns:
             parts += [
                 numbered(record.offset, cast("EventColumns", columns))
                 for record, columns in entries
             ]
         else:
-            singles = cast("Sequence[tuple[ConsumerRecord, InferenceEvent]]", list(entries))
-            parts.append(to_batch(model, version, singles))
+            records, events = zip(*entries, strict=True)
+            offsets = [record.offset for record in records]
+            parts.append(to_batch(model, version, offsets, events))
     return EventBatch.concatenated(parts)
 
 

@@ -20,9 +20,9 @@ import msgspec
 import numpy as np
 
 from stream_monitor.contracts import DeadLetter
-from stream_monitor.ingest.decode import Decoded
+from stream_monitor.ingest.batch import EventRun
+from stream_monitor.ingest.decode import Decoded, DecodedRecord
 from stream_monitor.ingest.event_columns import EventColumns
-from stream_monitor.ingest.micro_batches import DecodedRecord
 from stream_monitor.ingest.records import ConsumerRecord
 
 MAX_MARKS: Final = 1_024
@@ -47,7 +47,10 @@ class NumberedRecords(NamedTuple):
     batch_rows: Mapping[int, int] = {}
 
     def by_row(self) -> list[tuple[int, NumberedRecords]]:
-        """The rows of one record of many events, each alone; any other record is row 0."""
+        """The rows of one record of many events, each alone; any other record is row 0.
+
+        One record is no `EventRun`.
+        """
         found: list[tuple[int, NumberedRecords]] = []
         for record, event in self.records:
             if isinstance(event, EventColumns):
@@ -110,6 +113,8 @@ class EventNumbers:
             elif isinstance(event, DeadLetter) and event.row is not None:
                 number = self.state.numbers[-1] + event.row  # of the batch just taken
                 found.append(_numbered(record, event, number))
+            elif isinstance(event, EventRun):
+                found.append(_numbered(record, event.numbered(self.state.extra), first))
             else:
                 found.append(_numbered(record, event, first))
         found.sort(key=_number_of)

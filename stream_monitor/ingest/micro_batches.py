@@ -14,19 +14,19 @@ from operator import attrgetter
 from typing import Final, cast
 
 import numpy as np
+from msgspec.structs import replace
 
-from producer.events import Command, Event, InferenceEvent, Label, ModelUpdate, Topology
+from producer.events import Command, InferenceEvent, Label, ModelUpdate, Topology
 from producer.limits import LATEST_MS
 from stream_monitor.contracts import DeadLetter
-from stream_monitor.ingest.batch import EventBatch, Ints
-from stream_monitor.ingest.columns import group_to_batch
+from stream_monitor.ingest.batch import EventBatch, EventRun, Ints
+from stream_monitor.ingest.columns import GroupEntry, group_to_batch
+from stream_monitor.ingest.decode import DecodedRecord
 from stream_monitor.ingest.event_columns import EventColumns
 from stream_monitor.ingest.records import ConsumerRecord
 
-DecodedRecord = tuple[ConsumerRecord, Event | DeadLetter | EventColumns]
-Group = list[tuple[ConsumerRecord, InferenceEvent | EventColumns]]
 ControlRecord = ModelUpdate | Command | Topology
-_OF_EVENTS: Final = (InferenceEvent, EventColumns)
+_OF_EVENTS: Final = (InferenceEvent, EventColumns, EventRun)
 _key_of: Final = attrgetter("model", "version", "shadow")
 _CONTROL: Final = frozenset({ModelUpdate, Command, Topology})
 
@@ -128,6 +128,7 @@ def split_micro_batches(
     """Cut records, in offset order, into micro-batches.  No record is lost or moved."""
     if not entries:
         return []
+    entries = [part for entry in entries for part in _cut_at(entry, max_micro_batch_offsets)]
     classes = [event.__class__ for _, event in entries]
     span = np.array([record.offset for record, _ in entries], dtype=np.int64)
     span //= max_micro_batch_offsets
@@ -137,21 +138,36 @@ def split_micro_batches(
     return [_micro_batch(entries[start:end]) for start, end in pairwise(sorted(cuts))]
 
 
+def _cut_at(entry: DecodedRecord, max_micro_batch_offsets: int) -> Sequence[DecodedRecord]:
+    """The entry; a run of events in parts, each within one span of offsets."""
+    record, run = entry
+    if not isinstance(run, EventRun):
+        return (entry,)
+    spans = run.events.offsets // max_micro_batch_offsets
+    if spans[0] == spans[-1]:
+        return (entry,)
+    bounds = [0, *(np.flatnonzero(np.diff(spans)) + 1).tolist(), len(run)]
+    return [
+        (replace(record, offset=int(run.events.offsets[start])), run[start:end])
+        for start, end in pairwise(bounds)
+    ]
+
+
 def _micro_batch(run: Sequence[DecodedRecord]) -> MicroBatch:
-    events: dict[tuple[str, str], Group] = {}
+    events: dict[tuple[str, str], list[GroupEntry]] = {}
     labels: dict[str, list[tuple[int, int, Label]]] = {}
-    shadows: dict[tuple[str, str], Group] = {}
+    shadows: dict[tuple[str, str], list[GroupEntry]] = {}
     ticks = 0
     rejected: list[DeadLetter] = []
     control_record: tuple[ConsumerRecord, ControlRecord] | None = None
     key = _only_version(run)
     if key is not None:
-        events[key] = cast("Group", run)
+        events[key] = cast("list[GroupEntry]", run)
     model = version = None  # consecutive events are mostly of one version: keep its list
-    group: Group = []
+    group: list[GroupEntry] = []
     for entry in run if key is None else ():
         record, event = entry
-        if isinstance(event, InferenceEvent | EventColumns):
+        if isinstance(event, InferenceEvent | EventColumns | EventRun):
             if event.shadow:
                 shadows.setdefault((event.model, event.version), []).append((record, event))
                 continue
@@ -191,7 +207,7 @@ def _only_version(run: Sequence[DecodedRecord]) -> tuple[str, str] | None:
 
 
 def _positions(run: Sequence[DecodedRecord], rejected: list[DeadLetter]) -> tuple[Ints, Ints]:
-    """Offset and append time of each event, (n,) each.
+    """Offset and append time of each event or other record, (n,) each.
 
     An impossible append time, for which its record was rejected, counts as 0.
     """
@@ -200,14 +216,19 @@ def _positions(run: Sequence[DecodedRecord], rejected: list[DeadLetter]) -> tupl
     if rejected:
         found = [time_ms if time_ms <= LATEST_MS else 0 for time_ms in found]
     timestamps_ms = np.array(found, dtype=np.int64)
-    columns = {i: event for i, (_, event) in enumerate(run) if isinstance(event, EventColumns)}
+    columns = {i: of for i, (_, of) in enumerate(run) if isinstance(of, EventColumns | EventRun)}
     if not columns:
         return offsets, timestamps_ms
-    parts = [
-        offsets[i] + columns[i].rows - columns[i].rows[0] if i in columns else offsets[i : i + 1]
-        for i in range(len(run))
-    ]
-    timestamps_ms = np.repeat(timestamps_ms, [len(part) for part in parts])
-    offsets = np.concatenate(parts)
+    numbers, times_ms = [], []
+    for i in range(len(run)):
+        of = columns.get(i)
+        if isinstance(of, EventRun):
+            numbers.append(of.events.offsets)
+            times_ms.append(of.timestamps_ms)
+        else:
+            rows = 0 if of is None else of.rows - of.rows[0]
+            numbers.append(offsets[i : i + 1] + rows)
+            times_ms.append(np.repeat(timestamps_ms[i], len(numbers[-1])))
+    offsets = np.concatenate(numbers)
     order = np.argsort(offsets)  # a rejected row may be between others
-    return offsets[order], timestamps_ms[order]
+    return offsets[order], np.concatenate(times_ms)[order]

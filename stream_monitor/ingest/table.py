@@ -46,12 +46,10 @@ class Table:
     @classmethod
     def concatenated(cls, parts: Sequence[Table]) -> Table:
         """The rows of tables one after the other."""
-        if not all(part.has_columns for part in parts):
+        if not any(part.has_columns for part in parts):
             return cls([row for part in parts for row in part.rows()])
         names = dict.fromkeys(name for part in parts for name in part.names())
-        columns = {
-            name: _concatenated([part.columns([name])[name] for part in parts]) for name in names
-        }
+        columns = {name: _concatenated([part.column(name) for part in parts]) for name in names}
         return cls.of_columns(columns, sum(map(len, parts)))
 
     def __len__(self) -> int:
@@ -70,8 +68,8 @@ class Table:
         return self._rows is None
 
     def names(self) -> Sequence[str]:
-        """The names of the known columns."""
-        return list(self._columns)
+        """All names, in the order of their first values."""
+        return list(self._columns if self._rows is None else dict.fromkeys(chain(*self._rows)))
 
     def take(self, rows: NDArray[np.int64]) -> Table:
         """Some of the rows, by their places."""

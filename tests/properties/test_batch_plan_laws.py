@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from producer.events import Command, Event, InferenceEvent, Label, ModelUpdate, Tick
 from stream_monitor.ingest.columns import version_salt
+from stream_monitor.ingest.decode import DecodedRecord
 from stream_monitor.ingest.deduplication import DedupWindow
-from stream_monitor.ingest.micro_batches import DecodedRecord, split_micro_batches
+from stream_monitor.ingest.micro_batches import split_micro_batches
 from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.state_parts import StoredParts, encode_part
 from tests.builders import inference_event

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from producer.events import EVENT_OF_CE_TYPE, InferenceEvent
 from producer.limits import Limits
 from producer.names import invalid_name_reason
-from stream_monitor.ingest.decode import BatchDecoder, Decoded, FeatureRow, decode
+from stream_monitor.ingest.decode import BatchDecoder, Decoded, decode
+from stream_monitor.ingest.event_shapes import FeatureRow
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 
 KINDS = st.one_of(st.none(), st.sampled_from([*EVENT_OF_CE_TYPE, "io.driftline.unknown.v1", ""]))

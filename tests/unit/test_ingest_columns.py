@@ -9,16 +9,12 @@ from hypothesis import strategies as st
 from producer.events import Value
 from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.ingest.columns import id_hash, id_hashes, to_batch, version_salt
-from stream_monitor.ingest.records import ConsumerRecord
 from tests.builders import inference_event
 
 
 def batch(*rows: dict[str, Value]) -> EventBatch:
-    entries = [
-        (ConsumerRecord(10 + i, 99, None, b""), inference_event(f"e{i}", row, i / 10, time_ms=i))
-        for i, row in enumerate(rows)
-    ]
-    return to_batch("m", "1", entries)
+    events = [inference_event(f"e{i}", row, i / 10, time_ms=i) for i, row in enumerate(rows)]
+    return to_batch("m", "1", range(10, 10 + len(rows)), events)
 
 
 def values(batch: EventBatch, *names: str) -> dict[str, list[Value]]:

@@ -14,7 +14,8 @@ from producer.codec import encode
 from producer.events import CE_TYPE_OF, Command, InferenceEvent, Label, ModelUpdate, Tick
 from producer.limits import LATEST_MS, Limits
 from stream_monitor.contracts import DeadLetter
-from stream_monitor.ingest.decode import BatchDecoder, Decoded, FeatureRow, decode
+from stream_monitor.ingest.decode import BatchDecoder, Decoded, decode
+from stream_monitor.ingest.event_shapes import FeatureRow
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from tests.builders import batch_of, inference_event, record_of
 

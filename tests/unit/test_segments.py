@@ -19,7 +19,6 @@ from stream_monitor.detectors.calibration import Budget
 from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.ingest.columns import to_batch
-from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.reference.frame import profile_from_frame
 from stream_monitor.reference.profile import ReferenceProfile, profile_from_data, profile_to_data
 from stream_monitor.reference.segment_fit import MAX_SEGMENT_SERIES, MAX_SEGMENTS
@@ -137,11 +136,11 @@ def test_a_segment_is_a_field_of_the_event_or_else_a_feature() -> None:
         {"origin": "LGA"},
     ]
     features: list[dict[str, Value]] = [{"origin": "LGA"}, {"origin": "EWR"}, {}, {}]
-    entries = [
-        (ConsumerRecord(i, i, None, b""), inference_event(str(i), row, time_ms=i, segment=segment))
+    events = [
+        inference_event(str(i), row, time_ms=i, segment=segment)
         for i, (segment, row) in enumerate(zip(parts, features, strict=True))
     ]
-    batch = to_batch("m", "1", entries)
+    batch = to_batch("m", "1", range(len(events)), events)
 
     rows = rows_of(profile().segments, batch)
     assert {name: places.tolist() for name, places in rows.items()} == {

@@ -15,7 +15,6 @@ from stream_monitor.core.warm_up import WarmUp, features_of
 from stream_monitor.detectors.calibration import Budget
 from stream_monitor.episodes.policy import EpisodePolicy
 from stream_monitor.ingest.columns import to_batch
-from stream_monitor.ingest.records import ConsumerRecord
 from stream_monitor.labels.join import JoinedLabel
 from stream_monitor.reference.fit import fit_profile
 from tests.builders import inference_event
@@ -28,15 +27,12 @@ ROWS = st.lists(
 
 
 def taken(rows: list[dict[str, Value]], cuts: list[int]) -> WarmUp:
-    entries = [
-        (ConsumerRecord(i, i, None, b""), inference_event(str(i), row, time_ms=i))
-        for i, row in enumerate(rows)
-    ]
+    events = [inference_event(str(i), row, time_ms=i) for i, row in enumerate(rows)]
     warm_up = WarmUp("m", "1", 200)
     edges = [0, *cuts, len(rows)]
     for start, end in itertools.pairwise(edges):
         if start < end:
-            warm_up.add(to_batch("m", "1", entries[start:end]))
+            warm_up.add(to_batch("m", "1", range(start, end), events[start:end]))
     return warm_up
 
 
