@@ -76,19 +76,16 @@ def _features(rows: Sequence[Row | FeatureRow]) -> Table:
     first = rows[0] if len(shapes) == 1 else None
     if not isinstance(first, FeatureRow):
         return Table([row.as_dict() if isinstance(row, FeatureRow) else row for row in rows])
-    columns: dict[str, list[Value]] = {name: [] for name in first.__struct_encode_fields__}
-    for start in range(0, len(rows), _TRANSPOSED_ROWS):
-        part = map(astuple, cast("Sequence[FeatureRow]", rows[start : start + _TRANSPOSED_ROWS]))
-        for column, values in zip(columns.values(), zip(*part, strict=True), strict=True):
-            column.extend(values)
-    packed = {name: _packed(values) for name, values in columns.items()}
-    return Table.of_columns(packed, len(rows))
+    columns = zip(*map(astuple, cast("Sequence[FeatureRow]", rows)), strict=True)
+    packed = map(_packed, columns)
+    names = first.__struct_encode_fields__
+    return Table.of_columns(dict(zip(names, packed, strict=True)), len(rows))
 
 
-def _packed(values: list[Value]) -> ValueColumn:
-    """The values of a feature as an array, if all are floats; the list otherwise."""
+def _packed(values: Sequence[Value]) -> ValueColumn:
+    """The values of a feature as an array, if all are floats; as they are otherwise."""
     if set(map(type, values)) == _FLOATS:
-        return np.frombuffer(array("d", cast("list[float]", values)))
+        return np.frombuffer(array("d", cast("Sequence[float]", values)))
     return values
 
 
@@ -106,7 +103,9 @@ def group_to_batch(model: str, version: str, group: Sequence[GroupEntry]) -> Eve
         else:
             records, events = zip(*entries, strict=True)
             offsets = [record.offset for record in records]
-            parts.append(to_batch(model, version, offsets, events))
+            for start in range(0, len(events), _TRANSPOSED_ROWS):
+                part = slice(start, start + _TRANSPOSED_ROWS)
+                parts.append(to_batch(model, version, offsets[part], events[part]))
     return EventBatch.concatenated(parts)
 
 

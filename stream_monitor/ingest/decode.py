@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import compress
 from operator import attrgetter
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -24,7 +24,7 @@ from stream_monitor.ingest.batch import EventRun
 from stream_monitor.ingest.columns import to_batch
 from stream_monitor.ingest.event_columns import MALFORMED, EventColumns, decode_columns
 from stream_monitor.ingest.event_shapes import EventShapes
-from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.ingest.records import ConsumerRecord, RecordBatch, RecordColumns
 from stream_monitor.ingest.rejection import build_dead_letter
 
 _UPDATE = CE_TYPE_OF[ModelUpdate]
@@ -91,16 +91,16 @@ class BatchDecoder:
         columns: list[tuple[ConsumerRecord, EventColumns]] = []
         runs: list[tuple[ConsumerRecord, EventRun]] = []
         decoded = Decoded([], [], columns, runs)
-        for start in range(0, len(batch.records), _RUN_RECORDS):
-            run = batch.records[start : start + _RUN_RECORDS]
-            events, keys = self._shaped(run)
-            if type(None) not in set(map(type, events)):
-                known = cast("list[InferenceEvent]", events)
+        records = RecordColumns.of(batch.records)
+        for start in range(0, len(records), _RUN_RECORDS):
+            run = records[start : start + _RUN_RECORDS]
+            events, found, keys = self._shaped(run)
+            if len(found) == len(run):
                 model, version, shadow = next(iter(keys))
                 if as_runs and len(run) >= _MIN_RUN_RECORDS and len(keys) == 1 and not shadow:
-                    runs.append((run[0], _run_of(model, version, run, known)))
+                    runs.append((run[0], _run_of(model, version, run, found)))
                 else:
-                    decoded.entries.extend(zip(run, known, strict=True))
+                    decoded.entries.extend(zip(run, found, strict=True))
                 continue
             for record, event in zip(run, events, strict=True):
                 if event is None and is_batch(record.value):
@@ -112,22 +112,22 @@ class BatchDecoder:
         return decoded
 
     def _shaped(
-        self, run: Sequence[ConsumerRecord]
-    ) -> tuple[list[InferenceEvent | None], set[tuple[str, str, bool]]]:
+        self, run: RecordColumns
+    ) -> tuple[list[InferenceEvent | None], list[InferenceEvent], set[tuple[str, str, bool]]]:
         """The valid inference events of known features; ``None`` for all other records.
 
-        And the model, the version, and whether it is a shadow, of those events.
+        Then these events alone; then their models, versions, and whether they are shadows.
         """
         events = self._shapes.decode(run)
         found = [event for event in events if event is not None]
-        times_ms = [record.timestamp_ms for record in run]
+        times_ms = run.timestamps_ms
         if len(found) < len(run):
             times_ms = list(compress(times_ms, [event is not None for event in events]))
         keys: set[tuple[str, str, bool]] = set(map(_key_of, found))
         names = {name for model, version, _ in keys for name in (model, version)}
         if found and not self._validator.all_valid(found, names, times_ms):
-            return [None] * len(run), set()
-        return events, keys
+            return [None] * len(run), [], set()
+        return events, found, keys
 
     def _decode_one(self, batch: RecordBatch, record: ConsumerRecord, decoded: Decoded) -> None:
         """Decode and validate one record, and add it to ``decoded``."""
@@ -177,12 +177,11 @@ class BatchDecoder:
 
 
 def _run_of(
-    model: str, version: str, run: Sequence[ConsumerRecord], events: Sequence[InferenceEvent]
+    model: str, version: str, run: RecordColumns, events: Sequence[InferenceEvent]
 ) -> EventRun:
     """Consecutive records of one valid event each, all of one version, as columns."""
-    timestamps_ms = np.array([record.timestamp_ms for record in run], dtype=np.int64)
-    offsets = [record.offset for record in run]
-    return EventRun(to_batch(model, version, offsets, events), timestamps_ms)
+    timestamps_ms = np.array(run.timestamps_ms, dtype=np.int64)
+    return EventRun(to_batch(model, version, run.offsets, events), timestamps_ms)
 
 
 def decode(batch: RecordBatch, limits: Limits) -> Decoded:

@@ -18,7 +18,7 @@ from msgspec import Meta
 from producer.events import InferenceEvent, Value
 from producer.limits import Limits
 from producer.values import INT64_LIMIT
-from stream_monitor.ingest.records import ConsumerRecord
+from stream_monitor.ingest.records import RecordColumns
 
 _UNNAMEABLE: Final = re.compile(r'["\\]')
 """Names that a field of a struct cannot have; their events are decoded one by one."""
@@ -97,18 +97,17 @@ class EventShapes:
             self._shapes.clear()
         self._shapes[key] = _Shape(sorted(names), self._limits, n_changes)
 
-    def decode(self, records: Sequence[ConsumerRecord]) -> list[InferenceEvent | None]:
+    def decode(self, records: RecordColumns) -> list[InferenceEvent | None]:
         """Return the inference events of valid records; ``None`` for an unknown shape."""
         shape_of, max_bytes = self._shapes.get, self._limits.max_value_bytes
-        keys = {record.key for record in records}
-        values = [record.value for record in records]
+        keys, values = set(records.keys), records.values
         if len(keys) == 1 and set(map(type, values)) == {bytes}:
             shape = shape_of(keys.pop())
             if shape is not None and max(map(len, cast("list[bytes]", values))) <= max_bytes:
                 return _decoded(shape.decode, cast("list[bytes]", values))
         found: list[InferenceEvent | None] = []
-        for record, value in zip(records, values, strict=True):
-            shape, event = shape_of(record.key), None
+        for key, value in zip(records.keys, values, strict=True):
+            shape, event = shape_of(key), None
             if shape is not None and value is not None and len(value) <= max_bytes:
                 try:
                     event = shape.decode(value)

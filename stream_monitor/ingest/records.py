@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, overload
 
 import msgspec
 
@@ -55,6 +56,53 @@ class ConsumerRecord(msgspec.Struct, frozen=True, gc=False):
 _MAX_SOURCE_BYTES = 256
 
 
+@dataclass(frozen=True, slots=True)
+class RecordColumns(Sequence[ConsumerRecord]):
+    """Records as columns of equal length: a record becomes an object where one is looked at.
+
+    Most records are decoded without one, and an object for each costs as much as reading it.
+    """
+
+    offsets: Sequence[int]
+    timestamps_ms: Sequence[int]
+    ce_types: Sequence[str | None]
+    values: Sequence[bytes | None]
+    keys: Sequence[bytes | None]
+    header_sources: Sequence[HeaderSource | None]
+
+    @classmethod
+    def of(cls, records: Iterable[ConsumerRecord]) -> RecordColumns:
+        """The columns of records."""
+        if isinstance(records, RecordColumns):
+            return records
+        rows = [msgspec.structs.astuple(record) for record in records]
+        return cls(*map(list, zip(*rows, strict=True))) if rows else cls(*([],) * 6)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __iter__(self) -> Iterator[ConsumerRecord]:
+        return map(ConsumerRecord, *self._columns())
+
+    @overload
+    def __getitem__(self, at: int) -> ConsumerRecord: ...
+    @overload
+    def __getitem__(self, at: slice) -> RecordColumns: ...
+    def __getitem__(self, at: int | slice) -> ConsumerRecord | RecordColumns:
+        cells: Any = [column[at] for column in self._columns()]
+        return ConsumerRecord(*cells) if isinstance(at, int) else RecordColumns(*cells)
+
+    def _columns(self) -> tuple[Any, ...]:
+        return (
+            self.offsets,
+            self.timestamps_ms,
+            self.ce_types,
+            self.values,
+            self.keys,
+            self.header_sources,
+        )
+
+
 class RecordBatch(NamedTuple):
     """Consecutive records of one partition from one fetch.
 
@@ -68,4 +116,8 @@ class RecordBatch(NamedTuple):
     fetch_generation: str
     start: int
     next: int
-    records: list[ConsumerRecord]
+    records: Sequence[ConsumerRecord]
+
+    def distinct_keys(self) -> set[bytes | None]:
+        """The keys of the records."""
+        return set(RecordColumns.of(self.records).keys)

@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from producer.kafka_client import consumer_of
 from producer.permission import explained_denial
-from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
+from stream_monitor.ingest.records import RecordBatch, RecordColumns
 
 _METADATA_S: Final = 10.0
 LINGER_S: Final = 0.005
@@ -254,22 +254,23 @@ class EventTopicReader:
             self._consumer = None
 
     def _sorted_out(self, messages: list[Message]) -> Fetched:
-        records: dict[int, list[ConsumerRecord]] = {}
+        read = [message for message in messages if message.error() is None]
+        records = {p: records_of(of) for p, of in _by_partition(read).items()}
         ends: dict[int, int] = {}
         failures: list[ReadFailure] = []
-        for message in messages:
+        for message in messages if len(read) < len(messages) else ():
             partition = cast("int", message.partition())
             error = message.error()
             if error is None:
-                records.setdefault(partition, []).append(_record(message))
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                continue
+            if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 ends[partition] = cast("int", message.offset())
             else:
                 failures.extend(self._failure(partition, error))
         batches = [
             batch
             for partition in records.keys() | ends.keys()
-            if (batch := self._batch(partition, records.get(partition, []), ends.get(partition)))
+            if (batch := self._batch(partition, records.get(partition), ends.get(partition)))
         ]
         n_bytes = sum(map(len, messages))
         self._events_per_key = events_per_key(batches, n_bytes)
@@ -278,19 +279,20 @@ class EventTopicReader:
         return Fetched(batches, failures)
 
     def _batch(
-        self, partition: int, records: list[ConsumerRecord], end: int | None
+        self, partition: int, records: RecordColumns | None, end: int | None
     ) -> RecordBatch | None:
         reading = self._readings.get(partition)
         if reading is None:
             return None
         start = reading.position
-        upto = records[-1].offset + 1 if records else start
+        upto = records.offsets[-1] + 1 if records else start
         if end is not None:
             upto = max(upto, end)
         if upto == start:
             return None
         reading.position = upto
-        return RecordBatch(self._topic, partition, reading.fetch_generation, start, upto, records)
+        of = self._topic, partition, reading.fetch_generation
+        return RecordBatch(*of, start, upto, records or [])
 
     def _failure(self, partition: int, error: KafkaError) -> list[ReadFailure]:
         if error.fatal():
@@ -324,16 +326,16 @@ class EventTopicReader:
 
 def parts_of(batch: RecordBatch, max_bytes: int) -> Iterator[RecordBatch]:
     """Cut a batch into parts of at most ``max_bytes`` of values, or of one record."""
-    start, part, size = batch.start, list[ConsumerRecord](), 0
-    for record in batch.records:
+    start, begin, size = batch.start, 0, 0
+    for i, record in enumerate(batch.records):
         n_bytes = len(record.value or b"")
-        if part and size + n_bytes > max_bytes:
+        if i > begin and size + n_bytes > max_bytes:
+            part = batch.records[begin:i]
             upto = part[-1].offset + 1
             yield batch._replace(start=start, next=upto, records=part)
-            start, part, size = upto, [], 0
-        part.append(record)
+            start, begin, size = upto, i, 0
         size += n_bytes
-    yield batch._replace(start=start, records=part)
+    yield batch._replace(start=start, records=batch.records[begin:])
 
 
 def events_per_key(batches: Sequence[RecordBatch], n_bytes: int) -> float:
@@ -341,19 +343,26 @@ def events_per_key(batches: Sequence[RecordBatch], n_bytes: int) -> float:
     n_records = sum(len(batch.records) for batch in batches)
     if not n_records or n_bytes > _LARGE_BYTES * n_records:
         return math.inf
-    return n_records / len({record.key for batch in batches for record in batch.records})
+    return n_records / len(set().union(*(batch.distinct_keys() for batch in batches)))
 
 
-def _record(message: Message) -> ConsumerRecord:
-    return ConsumerRecord(
-        cast("int", message.offset()),
-        message.timestamp()[1],
-        None,
-        message.value(),
-        _as_bytes(message.key()),
-        message,
+def _by_partition(messages: Sequence[Message]) -> dict[int, Sequence[Message]]:
+    partitions = cast("set[int]", set(map(Message.partition, messages)))
+    if len(partitions) == 1:
+        return {partitions.pop(): messages}
+    found: dict[int, list[Message]] = {partition: [] for partition in partitions}
+    for message in messages:
+        found[cast("int", message.partition())].append(message)
+    return dict(found)
+
+
+def records_of(messages: Sequence[Message]) -> RecordColumns:
+    """Messages as records; their headers are read when they are needed."""
+    return RecordColumns(
+        cast("list[int]", list(map(Message.offset, messages))),
+        [time_ms for _, time_ms in map(Message.timestamp, messages)],
+        [None] * len(messages),
+        cast("list[bytes | None]", list(map(Message.value, messages))),
+        cast("list[bytes | None]", list(map(Message.key, messages))),
+        messages,
     )
-
-
-def _as_bytes(key: str | bytes | None) -> bytes | None:
-    return key.encode() if isinstance(key, str) else key

@@ -87,7 +87,7 @@ class TopologyReconciler:
 
     def observe_keys(self, batch: RecordBatch) -> None:
         """Derive the number of shards from the keys of a batch."""
-        for key in {record.key for record in batch.records}:
+        for key in batch.distinct_keys():
             named = None if key is None or b"/" not in key else shard_of(key)
             if named is None:
                 continue

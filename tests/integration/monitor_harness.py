@@ -25,7 +25,7 @@ from producer.events import Event, Label
 from producer.routing import partition_of, topic_names
 from stream_monitor.contracts import DeadLetter
 from stream_monitor.runtime.poison_records import POISON_RECORD, UNREADABLE
-from stream_monitor.runtime.reader import _record
+from stream_monitor.runtime.reader import records_of
 from stream_monitor.settings import Settings
 from stream_monitor.state.partition_state import PartitionStateFactory
 from stream_monitor.windows.performance import WindowPerformance
@@ -207,7 +207,7 @@ class MonitorHarness:
         upto = [int(self.redis.hget(self.key(p), "_next") or 0) for p in range(self.partitions)]
         oracle = Undisturbed(folds, self.topics.events, self.partitions, self._skipped())
         for message in self.log():
-            partition, record = message.partition() or 0, _record(message)
+            partition, record = message.partition() or 0, records_of([message])[0]
             if record.offset < upto[partition]:
                 oracle.take(partition, record)
         return oracle.found(upto)

@@ -14,7 +14,7 @@ from producer.codec import decode
 from producer.events import InferenceEvent, Label
 from producer.routing import topic_names
 from stream_monitor.ingest.records import RecordBatch
-from stream_monitor.runtime.reader import _record
+from stream_monitor.runtime.reader import records_of
 from stream_monitor.settings import Settings
 from stream_monitor.shared_settings import KafkaSettings, TopicSettings
 from stream_monitor.state.partition_state import PartitionStateFactory
@@ -65,7 +65,7 @@ def test_events_arrive_with_their_ids_and_labels_join(settings: Settings) -> Non
 def _joined(settings: Settings, records: list[Message]) -> int:
     """The labels that the monitor joins, reading the records of the model's partition."""
     [partition] = {message.partition() or 0 for message in records}
-    found = [_record(message) for message in records]
+    found = records_of(records)
     state = PartitionStateFactory(settings.monitor_spec(), "p").new("t", partition)
     state.observe(RecordBatch("t", partition, "e", 0, found[-1].offset + 1, found))
     return state.monitor.models["churn"].labels.counts.joined
