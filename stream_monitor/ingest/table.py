@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain, repeat
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from producer.events import Value
 Row = Mapping[str, Value]
 ValueColumn: TypeAlias = Sequence[Value] | NDArray[Any]
 """The values of one name.  In an array, NaN is a missing value."""
+_MAX_CELLS: Final = 1 << 20
+"""Rows do not become columns of more cells: each may have names of its own."""
 
 
 class Table:
@@ -46,11 +48,14 @@ class Table:
     @classmethod
     def concatenated(cls, parts: Sequence[Table]) -> Table:
         """The rows of tables one after the other."""
-        if not any(part.has_columns for part in parts):
+        n_rows, n_by_rows = sum(map(len, parts)), sum(part.by_rows for part in parts)
+        names = {}
+        if n_by_rows < len(parts):
+            names = dict.fromkeys(name for part in parts for name in part.names())
+        if n_by_rows == len(parts) or (n_by_rows and len(names) * n_rows > _MAX_CELLS):
             return cls([row for part in parts for row in part.rows()])
-        names = dict.fromkeys(name for part in parts for name in part.names())
         columns = {name: _concatenated([part.column(name) for part in parts]) for name in names}
-        return cls.of_columns(columns, sum(map(len, parts)))
+        return cls.of_columns(columns, n_rows)
 
     def __len__(self) -> int:
         return self.n_rows
@@ -63,9 +68,9 @@ class Table:
         return Table.of_columns(columns, len(range(*part.indices(self.n_rows))))
 
     @property
-    def has_columns(self) -> bool:
-        """Whether the table is of columns, all of which are known."""
-        return self._rows is None
+    def by_rows(self) -> bool:
+        """Whether the table is of rows, and not of columns, all of which are known."""
+        return self._rows is not None
 
     def names(self) -> Sequence[str]:
         """All names, in the order of their first values."""

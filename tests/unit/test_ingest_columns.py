@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from producer.events import Value
 from stream_monitor.ingest.batch import EventBatch
 from stream_monitor.ingest.columns import id_hash, id_hashes, to_batch, version_salt
+from stream_monitor.ingest.table import Table, plain_values
 from tests.builders import inference_event
 
 
@@ -70,3 +72,29 @@ def test_hashes_never_change() -> None:
     assert id_hashes(["019a", "é"]).tolist() == [id_hash("019a"), id_hash("é")]
     assert id_hash("019a", 1) != id_hash("019a")
     assert version_salt("m", "1") != version_salt("m", "2")
+
+
+def test_columns_and_rows_together_are_columns() -> None:
+    columns = Table.of_columns({"a": np.array([1.0, 2.0]), "b": ["x", None]}, 2)
+    rows = Table([{"b": "y", "c": 5}, {"a": None}])
+
+    both = Table.concatenated([columns, rows])
+
+    assert not both.by_rows
+    assert [plain_values(both.column(name)) for name in "abc"] == [
+        [1.0, 2.0, None, None],
+        ["x", None, "y", None],
+        [None, None, 5, None],
+    ]
+
+
+def test_rows_of_made_up_names_do_not_become_columns() -> None:
+    """2,000 rows with a name each would be 4 million cells."""
+    columns = Table.of_columns({"a": np.zeros(256)}, 256)
+    rows = Table([{f"name-{i}": 1.0} for i in range(2_000)])
+
+    both = Table.concatenated([columns, rows])
+
+    assert both.by_rows
+    assert len(both) == 2_256
+    assert both.unexpected_columns({"a"})["name-7"] == [263]
