@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Generator, Mapping
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
@@ -11,6 +11,20 @@ from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.core.control_records import ControlOutcome
 from stream_monitor.ingest.event_numbers import EventNumbers
 from stream_monitor.windows.closed_window import ClosedWindow
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[None, None, T]
+"""Work that pauses between its steps, so that an event loop can run other tasks."""
+
+
+def finished(steps: Steps[T]) -> T:
+    """The result of all steps, without pauses."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 class Observation(NamedTuple):

@@ -7,7 +7,7 @@ the records' own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -31,7 +31,7 @@ from stream_monitor.core.eviction import (
     split_at_admission,
 )
 from stream_monitor.core.model import ModelMonitor
-from stream_monitor.core.observation import Observation
+from stream_monitor.core.observation import Observation, Steps, finished
 from stream_monitor.core.over_limit import ModelsOverLimit, rows_by_model
 from stream_monitor.core.placement import Placement, PlacementState
 from stream_monitor.core.shadows import LabelsByModel, NewShadows, ShadowRecords
@@ -73,18 +73,18 @@ class PartitionMonitor:
 
     def observe(self, batch: RecordBatch) -> Observation:
         """Apply the next records.  Total: any record, whatever its bytes, is counted once."""
-        return self.apply(self.decode(batch))
+        return finished(self.apply_in_steps(self.decode(batch)))
 
     def decode(self, batch: RecordBatch) -> NumberedRecords:
-        """Decode and number the next records; `apply` must follow, at once or in parts."""
+        """Decode and number the next records; `apply_in_steps` must follow, at once or in parts."""
         decoded = self._decoder.decode(batch, as_runs=True)
         if not decoded.columns and self._numbers is None:
             return NumberedRecords(decoded.all(), decoded.rejected)
         self._numbers = self._numbers or EventNumbers()
         return self._numbers.number(decoded, self.spec.max_micro_batch_offsets)
 
-    def apply(self, numbered: NumberedRecords) -> Observation:
-        """Apply decoded records."""
+    def apply_in_steps(self, numbered: NumberedRecords) -> Steps[Observation]:
+        """Apply decoded records; between the steps this state is undefined."""
         rejected, rows = numbered.rejected, numbered.batch_rows
         out = Observation([], [of for _, of in rejected], [], rejected_controls(rejected), rows)
         self.counters.dead_lettered += len(rejected)
@@ -96,7 +96,8 @@ class PartitionMonitor:
                 part, rest = split_at_admission(
                     rest, since_ms, self.models, self.spec.max_models, self.placement
                 )
-                self._observe_micro_batch(part, out)
+                yield
+                yield from self._observe_micro_batch(part, out)
         out.alerts.sort(key=lambda alert: (alert.decided_offset, alert.model))  # phases in order
         out.dead_letters.sort(key=lambda dead_letter: dead_letter.offset)
         self.counters.alerts += len(out.alerts)
@@ -139,13 +140,12 @@ class PartitionMonitor:
         model = self._model(name)
         if model is None and (idle := model_to_evict(self.models, clock_ms)) is not None:
             self.over_limit.coverage.absorb(self.models[idle].coverage)
-            gone = remove_model(self.models, idle, offset, clock_ms)
+            out.alerts.extend(remove_model(self.models, idle, offset, clock_ms))
             self._changed_parts.delete(_prefix(idle))
-            out.alerts.extend(gone)
             model = self._model(name)
         return model
 
-    def _observe_micro_batch(self, micro_batch: MicroBatch, out: Observation) -> None:
+    def _observe_micro_batch(self, micro_batch: MicroBatch, out: Observation) -> Steps[None]:
         since_ms = self.counters.append_clock_ms
         clock = micro_batch.append_clock_ms(since_ms)
         self.counters.ticks += micro_batch.ticks
@@ -156,14 +156,16 @@ class PartitionMonitor:
                 warm_up.count_other_versions([batch for batch in batches if batch.model == name])
         for batch in batches:
             self._observe_events(batch, micro_batch, clock, decided)
+            yield
         self._close_idle(micro_batch, clock, decided)
-        labels = self._observe_labels(micro_batch, clock, batches, decided)
+        labels = yield from self._observe_labels(micro_batch, clock, batches, decided)
         self._observe_shadows(micro_batch, clock, labels, decided)
         traffic = AppendClock.of(clock, since_ms, self.spec.traffic)
         for name, model in self.models.items():
             if not self.placement.has_left(name):  # its events go to other partitions
                 decided.alerts.extend(model.observe_traffic(micro_batch.offsets, traffic))
             decided.alerts.extend(model.observe_coverage(micro_batch.offsets, clock))
+            yield
         out.alerts.extend(self.over_limit.observe(micro_batch.offsets, clock))
         out.alerts.extend(self._publishable(decided.alerts, micro_batch.offsets, clock, batches))
         out.alerts.extend(self.rejected.observe(micro_batch, clock))
@@ -270,7 +272,7 @@ class PartitionMonitor:
 
     def _observe_labels(
         self, micro_batch: MicroBatch, clock: Ints, batches: list[EventBatch], out: Observation
-    ) -> LabelsByModel:
+    ) -> Steps[LabelsByModel]:
         """Join the labels and the predictions of this micro-batch; returns the labels by model."""
         taken: LabelsByModel = {}
         by_model: dict[str, list[EventBatch]] = {}
@@ -296,6 +298,7 @@ class PartitionMonitor:
             if new and model.labels.unjoined:
                 may = self.placement.labels_possibly_elsewhere(name, labels, self.spec.labels)
                 model.count_unjoined_labels(*may)
+            yield
         return taken
 
     def _observe_shadows(
@@ -396,9 +399,8 @@ class PartitionMonitor:
         published: list[DriftAlert] = []
         if self.placement.take(topology, offset, clock_ms):
             for name, model in self.models.items():
-                ended = model.on_placement_change(
-                    offset, clock_ms, moved=self.placement.moved(name)
-                )
+                moved = self.placement.moved(name)
+                ended = model.on_placement_change(offset, clock_ms, moved=moved)
                 published += model.with_champion(
                     model.open_episodes.process_at(offset, clock_ms, ended)
                 )
@@ -428,6 +430,10 @@ class PartitionMonitor:
 
         They have to be stored, or this state has to be dropped: they are not returned again.
         """
+        return {name: part for step in self.take_changes_in_steps() for name, part in step.items()}
+
+    def take_changes_in_steps(self) -> Iterator[dict[str, bytes]]:
+        """The same parts, model by model; the state must not change between the steps."""
         parts: dict[str, Any] = {
             _COUNTERS: self.counters,
             _CLOCKS: [
@@ -444,13 +450,11 @@ class PartitionMonitor:
             parts[_NUMBERS] = self._numbers.state
         parts |= with_prefix("seen|", self._recent_ids.take_changes())
         parts |= with_prefix("over-limit|", self.over_limit.take_changes())
-        encoded = self._changed_parts.encode(parts)
+        yield self._changed_parts.encode(parts)
         for name, model in self.models.items():  # few parts wait for their encoding
             for prefix in model.take_deleted_prefixes():
                 self._changed_parts.delete(f"{_prefix(name)}{prefix}")
-            changes = with_prefix(_prefix(name), model.take_changes())
-            encoded |= self._changed_parts.encode(changes)
-        return encoded
+            yield self._changed_parts.encode(with_prefix(_prefix(name), model.take_changes()))
 
     @classmethod
     def restore(

@@ -7,7 +7,7 @@ applied after the others, and at fixed offsets, at which repeated ids are forgot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import attrgetter
@@ -124,10 +124,10 @@ def _inside(
 
 def split_micro_batches(
     entries: Sequence[DecodedRecord], max_micro_batch_offsets: int = 4096
-) -> list[MicroBatch]:
+) -> Iterator[MicroBatch]:
     """Cut records, in offset order, into micro-batches.  No record is lost or moved."""
     if not entries:
-        return []
+        return
     entries = [part for entry in entries for part in _cut_at(entry, max_micro_batch_offsets)]
     classes = [event.__class__ for _, event in entries]
     span = np.array([record.offset for record, _ in entries], dtype=np.int64)
@@ -135,7 +135,8 @@ def split_micro_batches(
     cuts = {0, len(entries), *(np.flatnonzero(np.diff(span)) + 1).tolist()}
     if not _CONTROL.isdisjoint(classes):
         cuts.update(i + 1 for i, kind in enumerate(classes) if kind in _CONTROL)
-    return [_micro_batch(entries[start:end]) for start, end in pairwise(sorted(cuts))]
+    for start, end in pairwise(sorted(cuts)):
+        yield _micro_batch(entries[start:end])
 
 
 def _cut_at(entry: DecodedRecord, max_micro_batch_offsets: int) -> Sequence[DecodedRecord]:

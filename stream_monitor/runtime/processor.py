@@ -6,14 +6,16 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 import structlog
 
 from producer.failpoints import failpoint
 from stream_monitor.contracts import DeadLetter
+from stream_monitor.core.observation import Steps
 from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.metrics import Metrics
+from stream_monitor.runtime.clock import MAX_RUN_S, Pauses
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.outbound_records import dead_letter_record
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
@@ -57,6 +59,7 @@ class BatchProcessor:
         dead_letters: str,
         limit: DeadLetterSettings,
         on_limit: Callable[[OwnedPartition, str], Awaitable[None]],
+        max_run_s: float = MAX_RUN_S,
     ) -> None:
         self._partitions = partitions
         self._committer = committer
@@ -65,6 +68,7 @@ class BatchProcessor:
         self._dead_letters = dead_letters
         self._limit = limit
         self._on_limit = on_limit
+        self._max_run_s = max_run_s
         self._last_processed: dict[int, int] = {}
         self._unreadable: dict[int, tuple[int, int]] = {}
         self.processed_s = 0.0
@@ -126,13 +130,17 @@ class BatchProcessor:
                         await self._committer.commit(owned)
 
     async def _process(self, owned: OwnedPartition, batch: RecordBatch) -> None:
-        started = time.perf_counter()
+        started, pauses = time.perf_counter(), Pauses(self._max_run_s)
+        steps = owned.partition_state.observe_in_steps(batch)
         try:
-            observed = owned.partition_state.observe(batch)
-        except BaseException:  # a panic of River's Rust is not an Exception
+            while (observed := _next_result(steps)) is None:
+                await pauses.after_step()
+                if owned.is_lost():
+                    return
+        except BaseException:  # a cancellation; a panic of River's Rust is not an Exception
             self._partitions.drop(owned)  # its state is undefined and must not be committed
             raise
-        took_s = time.perf_counter() - started
+        took_s = time.perf_counter() - started - pauses.paused_s
         self.processed_s += took_s
         self._metrics.processing.inc(took_s)
         await self._take_results(owned, batch, observed)
@@ -251,6 +259,15 @@ class BatchProcessor:
             owned.dead_letter_acks.append(
                 await self._publisher.publish(self._dead_letters, value=value, headers=headers)
             )
+
+
+def _next_result(steps: Steps[BatchResult]) -> BatchResult | None:
+    """Take a step; the result after the last one."""
+    try:
+        next(steps)
+    except StopIteration as end:
+        return cast("BatchResult", end.value)
+    return None
 
 
 def _log_skipped(single: RecordBatch, reason: str, why: str, row: int | None = None) -> None:

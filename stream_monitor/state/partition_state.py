@@ -14,7 +14,7 @@ from stream_monitor.checks.error_estimate import ErrorEstimate
 from stream_monitor.contracts import DeadLetter, DriftAlert
 from stream_monitor.core.control_records import ControlOutcome
 from stream_monitor.core.coverage import CoverageRow
-from stream_monitor.core.observation import Observation
+from stream_monitor.core.observation import Observation, Steps, finished
 from stream_monitor.core.partition import TOPOLOGY, PartitionMonitor
 from stream_monitor.core.placement import PlacementState
 from stream_monitor.core.reference_transfer import ReferenceTransfer, transfers_of
@@ -86,7 +86,14 @@ class PartitionState:
 
     def observe(self, batch: RecordBatch) -> BatchResult:
         """Apply a batch.  After an exception the state is undefined and must be dropped."""
-        return self._result(self.monitor.observe(batch), batch.next - 1)
+        return finished(self.observe_in_steps(batch))
+
+    def observe_in_steps(self, batch: RecordBatch) -> Steps[BatchResult]:
+        """Apply a batch; between the steps, and if they end early, the state is undefined."""
+        decoded = self.monitor.decode(batch)
+        yield
+        seen = yield from self.monitor.apply_in_steps(decoded)
+        return self._result(seen, batch.next - 1)
 
     def decode_rows(self, batch: RecordBatch) -> list[tuple[int, NumberedRecords]]:
         """Decode one record of many events into its rows; `observe_rows` must follow for each."""
@@ -94,7 +101,7 @@ class PartitionState:
 
     def observe_rows(self, rows: NumberedRecords, offset: int) -> BatchResult:
         """Apply rows of the record at ``offset``, as `observe` does the whole record."""
-        return self._result(self.monitor.apply(rows), offset)
+        return self._result(finished(self.monitor.apply_in_steps(rows)), offset)
 
     def _result(self, seen: Observation, offset: int) -> BatchResult:
         outbox = {f"{ALERT}{alert.alert_id}": msgspec.json.encode(alert) for alert in seen.alerts}
@@ -166,10 +173,15 @@ class PartitionState:
 
         They have to be stored, or this state has to be dropped: they are not returned again.
         """
-        return {
-            f"{STATE}{name}": wrap(KIND, payload) if payload else b""
-            for name, payload in self.monitor.take_changes().items()
-        }
+        return {name: blob for step in self.take_changes_in_steps() for name, blob in step.items()}
+
+    def take_changes_in_steps(self) -> Iterator[dict[str, bytes]]:
+        """The same fields, model by model; the state must not change between the steps."""
+        for parts in self.monitor.take_changes_in_steps():
+            yield {
+                f"{STATE}{name}": wrap(KIND, payload) if payload else b""
+                for name, payload in parts.items()
+            }
 
     def topology(self) -> Topology | None:
         """The placement of models that the records of this partition describe."""

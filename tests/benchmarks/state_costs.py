@@ -1,4 +1,4 @@
-"""The cost of the state of many watched features: memory, Redis, commits and a restart.
+"""The cost of the state of many watched features: memory, Redis, commits, pauses and a restart.
 
     python -m tests.benchmarks.state_costs
 
@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import gc
 import json
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Coroutine
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import redis.asyncio
+import structlog
 
 from driftline.stack.valkey import Valkey
 from producer.codec import encode
@@ -34,31 +36,36 @@ from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.outbox import OutboxRelay
 from stream_monitor.runtime.ownership import PartitionRecovery, RecoveredPartition
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
+from stream_monitor.runtime.processor import BatchProcessor
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.runtime.reader import EventTopicReader
-from stream_monitor.settings import CommitSettings
+from stream_monitor.settings import CommitSettings, DeadLetterSettings
 from stream_monitor.state.partition_state import PartitionStateFactory
 from stream_monitor.state.redis_store import RedisStateStore
 from tests.benchmarks import workload
 
 
 class Load(NamedTuple):
-    """Models, the features of each, the events of all, and the decimals of the references."""
+    """Models, the features of each, the events of all, and the decimals of the references.
+
+    ``fetch_events`` are processed at once: as many as a worker with a backlog reads.
+    """
 
     models: int
     features: int
     events: int
     decimals: int | None = 6
+    fetch_events: int = 4_000
 
 
 LOADS: Final = (
     Load(1, 10, 24_000),
     Load(100, 10, 24_000),
+    Load(200, 10, 144_000, fetch_events=48_000),
     Load(5, 200, 24_000),
     Load(100, 100, 60_000),
     Load(100, 100, 60_000, None),
 )
-BATCH_EVENTS: Final = 4_000
 COMMIT_EVENTS: Final = 8_000
 """Events between two commits: those of a quarter of a second, at full speed."""
 TOPIC: Final = "costs"
@@ -67,8 +74,9 @@ TOPIC: Final = "costs"
 class StateCosts(NamedTuple):
     """Costs of one partition; ``share`` is that of commits in the CPU time of the run.
 
-    ``redis_kib`` is for each watched feature, as is ``process_kib`` of a process that read the
-    state; ``restart_cpu_s`` is the CPU time of reading and decoding it.
+    ``pause_ms`` is the longest time for which no other task of the event loop ran.  ``redis_kib``
+    is for each watched feature, as is ``process_kib`` of a process that read the state;
+    ``restart_cpu_s`` is the CPU time of reading and decoding it.
     """
 
     watched: int
@@ -78,6 +86,7 @@ class StateCosts(NamedTuple):
     commit_kib: float
     commands: float
     share: float
+    pause_ms: float
     restart_cpu_s: float = 0.0
     process_kib: float = 0.0
 
@@ -108,8 +117,17 @@ class _Worker:
             self.partitions,
             relay,
             metrics,
-            settings=CommitSettings(),
+            settings=CommitSettings(interval_s=1e9),
             on_rejected=_rejected,
+        )
+        self.processor = BatchProcessor(
+            self.partitions,
+            self.committer,
+            cast("Publisher", None),  # no record is rejected
+            metrics,
+            dead_letters="dead",
+            limit=DeadLetterSettings(),
+            on_limit=_stopped,
         )
         self.recovery = PartitionRecovery(
             topic=TOPIC,
@@ -131,7 +149,32 @@ def _rejected(_owned: OwnedPartition, outcome: object) -> None:
     raise AssertionError(outcome)
 
 
-def observe(owned: OwnedPartition, records: list[tuple[str, bytes]]) -> None:
+async def _stopped(_owned: OwnedPartition, why: str) -> None:
+    raise AssertionError(why)
+
+
+class LongestPause:
+    """The longest time for which no other task of the event loop ran."""
+
+    def __init__(self) -> None:
+        self.longest_s = 0.0
+
+    async def __aenter__(self) -> None:
+        self._watching = asyncio.ensure_future(self._watch())
+        await asyncio.sleep(0)
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.sleep(0)
+        self._watching.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            since_s = time.monotonic()
+            await asyncio.sleep(0.001)
+            self.longest_s = max(self.longest_s, time.monotonic() - since_s - 0.001)
+
+
+async def observe(worker: _Worker, owned: OwnedPartition, records: list[tuple[str, bytes]]) -> None:
     """Apply records behind the position."""
     first = owned.position
     found = [
@@ -139,9 +182,9 @@ def observe(owned: OwnedPartition, records: list[tuple[str, bytes]]) -> None:
         for i, (kind, value) in enumerate(records)
     ]
     upto = first + len(records)
-    result = owned.partition_state.observe(RecordBatch(TOPIC, 0, "", first, upto, found))
-    owned.outbox.update(result.outbox)
-    owned.advance(upto, time.monotonic())
+    generation = owned.fetch_generation
+    batch = RecordBatch(TOPIC, 0, generation, first, upto, found)
+    assert await worker.processor.on_batch(batch) is None
 
 
 def memory_kib() -> int:
@@ -174,26 +217,28 @@ async def measure(url: str, load: Load) -> StateCosts:
     for name in names:
         mine = dict(profile, model=name)
         update = ModelUpdate(id=name, model=name, version=workload.VERSION, time_ms=0, profile=mine)
-        observe(owned, [(CE_TYPE_OF[ModelUpdate], encode(update))])
+        await observe(worker, owned, [(CE_TYPE_OF[ModelUpdate], encode(update))])
     assert await worker.committer.commit(owned)
     kind = CE_TYPE_OF[InferenceEvent]
     events = workload.inference_events(load.events, names, load.features)
     commits: list[float] = []
     written = commands = 0
     cpu_s = commit_cpu_s = 0.0
-    n_events = 0
+    n_events, pause = 0, LongestPause()
     while batch := [
-        (kind, encode(event)) for _, event in zip(range(BATCH_EVENTS), events, strict=False)
+        (kind, encode(event)) for _, event in zip(range(load.fetch_events), events, strict=False)
     ]:
         n_events += len(batch)
         began = time.process_time()
-        observe(owned, batch)
+        async with pause:
+            await observe(worker, owned, batch)
         cpu_s += time.process_time() - began
         if n_events % COMMIT_EVENTS:
             continue
         stats = await client.info()
         began, began_cpu = time.perf_counter(), time.process_time()
-        assert await worker.committer.commit(owned)
+        async with pause:
+            assert await worker.committer.commit(owned)
         commits.append(time.perf_counter() - began)
         commit_cpu_s += time.process_time() - began_cpu
         after = await client.info()
@@ -212,6 +257,7 @@ async def measure(url: str, load: Load) -> StateCosts:
         written / 1024 / n,
         commands / n,
         commit_cpu_s / (cpu_s + commit_cpu_s),
+        1e3 * pause.longest_s,
     )
 
 
@@ -220,6 +266,7 @@ T = TypeVar("T")
 
 def _alone(run: Callable[[str, Load], Coroutine[Any, Any, T]], url: str, load: Load) -> T:
     """Run in this process, with the garbage collection of a worker."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     gc.set_threshold(50_000, 20, 100)
     gc.freeze()
     return asyncio.run(run(url, load))
@@ -252,7 +299,7 @@ def main() -> None:
             f"{costs.process_kib:.1f} KiB each in the process, "
             f"{costs.redis_kib:.1f} in Redis; restart {costs.restart_cpu_s:.1f} s of CPU; a commit "
             f"{costs.commit_ms:.0f} ms, {costs.commit_kib:.0f} KiB, {costs.commands:.1f} commands; "
-            f"commits {costs.share:.1%} of the CPU",
+            f"commits {costs.share:.1%} of the CPU; longest pause {costs.pause_ms:.0f} ms",
             flush=True,
         )
     print(json.dumps(found))

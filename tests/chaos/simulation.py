@@ -81,6 +81,7 @@ class Worker:
             metrics,
             settings=CommitSettings(interval_s=1e9),
             on_rejected=self._lost,
+            max_run_s=0.0,  # other tasks run between any two steps
         )
         self.processor = BatchProcessor(
             self.partitions,
@@ -90,6 +91,7 @@ class Worker:
             dead_letters="dead",
             limit=DeadLetterSettings(),
             on_limit=self._never,
+            max_run_s=0.0,
         )
         self.recovery = PartitionRecovery(
             topic=TOPIC,

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import NamedTuple, cast
 
 import msgspec
@@ -77,6 +77,11 @@ class CountingFold:
         outbox |= {f"o:w:window:{a.alert_id}": b'{"n":1000}' for a in alerts}
         return Counted(alerts, dead_letters, outbox, urgent=bool(alerts))
 
+    def observe_in_steps(self, batch: RecordBatch) -> Generator[None, None, Counted]:
+        result = self.observe(batch)
+        yield
+        return result
+
     def _widen(self) -> None:
         """Change more fields than one write can carry."""
         for number in range(WIDE):
@@ -91,6 +96,10 @@ class CountingFold:
     def take_changes(self) -> dict[str, bytes]:
         changed, self.changed = self.changed, set()
         return {f"s:{key}": encode_state("count", self.counts[key]) for key in changed}
+
+    def take_changes_in_steps(self) -> Iterator[dict[str, bytes]]:
+        for name, blob in self.take_changes().items():
+            yield {name: blob}
 
     def topology(self) -> Topology:
         return TOPOLOGY

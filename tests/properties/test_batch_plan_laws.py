@@ -52,7 +52,7 @@ def logs(draw: st.DrawFn) -> list[DecodedRecord]:
 
 @given(logs())
 def test_every_record_is_in_one_segment_at_its_place(log: list[DecodedRecord]) -> None:
-    plan = split_micro_batches(log, CHUNK)
+    plan = list(split_micro_batches(log, CHUNK))
 
     offsets = [offset for micro_batch in plan for offset in micro_batch.offsets.tolist()]
     assert offsets == [record.offset for record, _ in log]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from producer.arrow_batch import pack
 from producer.codec import is_batch
-from stream_monitor.core.observation import Observation
+from stream_monitor.core.observation import Observation, finished
 from stream_monitor.core.partition import PartitionMonitor
 from stream_monitor.ingest.event_columns import events_of_batch
 from stream_monitor.ingest.event_numbers import NumberedRecords
@@ -58,7 +58,7 @@ def by_row(log: list[ConsumerRecord], at: int, skipped: int | None) -> Seen:
     monitor = PartitionMonitor(TOPIC, 0, SPEC)
     observed = [monitor.observe(batch_of(log[:at]))] if at else []
     rows = monitor.decode(batch_of([log[at]])).by_row()
-    observed += [monitor.apply(part) for row, part in rows if row != skipped]
+    observed += [finished(monitor.apply_in_steps(part)) for row, part in rows if row != skipped]
     if log[at + 1 :]:
         observed.append(monitor.observe(batch_of(log[at + 1 :])))
     return seen_of(monitor, observed)
@@ -126,7 +126,7 @@ def test_rows_before_the_suspect_are_applied_together() -> None:
     assert len(parts) == n_rows
     half = n_rows // 2
     cuts = parts[:half], parts[half:]
-    observed += [monitor.apply(NumberedRecords.joined(cut)) for cut in cuts]
+    observed += [finished(monitor.apply_in_steps(NumberedRecords.joined(cut))) for cut in cuts]
     observed.append(monitor.observe(batch_of(log[at + 1 :])))
 
     assert seen_of(monitor, observed) == by_row(log, at, skipped=None)

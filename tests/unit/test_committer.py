@@ -1,4 +1,4 @@
-"""Rules of commits whose answer does not come."""
+"""Rules of commits whose answer does not come, and of those that are interrupted."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ async def uncommitted(
         metrics,
         settings=CommitSettings(timeout_s=timeout_s),
         on_rejected=lambda _owned, outcome: pytest.fail(outcome),
+        max_run_s=0.0,
     )
     owned = await new_partition(store, MonitorSpec(), TOPIC)
     partitions.add(owned)
@@ -93,3 +94,26 @@ async def test_a_commit_that_is_applied_stores_the_offset() -> None:
     committer, owned = await uncommitted(store, timeout_s=60.0)
     assert await committer.commit(owned)
     assert store.hashes["key"]["_next"] == b"7"
+
+
+@in_event_loop
+async def test_a_partition_lost_while_its_changes_are_encoded_is_not_written() -> None:
+    store = SilentStore()
+    store.lost = False
+    committer, owned = await uncommitted(store, timeout_s=60.0)
+    commit = asyncio.ensure_future(committer.commit(owned))
+    await asyncio.sleep(0)
+    owned.mark_lost()
+    assert not await commit
+    assert "_next" not in store.hashes["key"]
+
+
+@in_event_loop
+async def test_a_partition_is_lost_when_the_encoding_of_its_changes_is_cancelled() -> None:
+    store = SilentStore()
+    committer, owned = await uncommitted(store, timeout_s=60.0)
+    commit = asyncio.ensure_future(committer.commit(owned))
+    await asyncio.sleep(0)
+    commit.cancel()
+    await asyncio.wait({commit})
+    await assert_nothing_is_stored(store, committer, owned)
