@@ -124,7 +124,7 @@ def test_a_micro_batch_of_runs_lies_within_its_offsets() -> None:
     records = log_of([("float", 900)])
     decoded = BatchDecoder(Limits()).decode(builders.batch_of(records), as_runs=True)
 
-    micro_batches = split_micro_batches(decoded.all(), 300)
+    micro_batches = list(split_micro_batches(decoded.all(), 300))
 
     assert all(one.first_offset // 300 == one.last_offset // 300 for one in micro_batches)
     offsets = [offset for one in micro_batches for offset in one.offsets.tolist()]
