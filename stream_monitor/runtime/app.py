@@ -136,6 +136,12 @@ class MonitorApp(faust.App):
         if self._web is not None:
             await asyncio.to_thread(self._web.close)
 
+    @property
+    def accepts_batches(self) -> bool:
+        """Whether a batch can be passed to the agent without waiting."""
+        subscribers = cast("Any", self.batches)._subscribers  # noqa: SLF001
+        return not any(subscriber.queue.full() for subscriber in subscribers)
+
     async def fail(self, error: BaseException) -> None:
         """End the process after an error; a supervisor is expected to start it again."""
         if self.failure is None:

@@ -102,7 +102,14 @@ class EventTopicConsumer(driver.Consumer):
                 pass
 
     async def _hand_over(self, batch: RecordBatch) -> None:
-        """Pass a batch to the agent; drop it if the flow stops, for it is then read again."""
+        """Pass a batch to the agent; drop it if the flow stops, for it is then read again.
+
+        Where the queue is not full it is passed at once, so that the next read begins before the
+        agent processes this batch: the reader's thread reads meanwhile.
+        """
+        if self.monitor.accepts_batches and not self.suspend_flow.is_set():
+            await self.monitor.batches.put(cast("Any", batch))
+            return
         put = asyncio.ensure_future(self.monitor.batches.put(cast("Any", batch)))
         suspended = asyncio.ensure_future(self.suspend_flow.wait())
         try:
