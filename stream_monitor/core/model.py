@@ -373,7 +373,7 @@ class ModelMonitor:
 
         Each includes the loss reference that was fitted on labels here.
         """
-        for watched in self.versions.values():
+        for watched in tuple(self.versions.values()):
             if not watched.idle:
                 yield watched.learnt_profile()
 

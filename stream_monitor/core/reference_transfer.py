@@ -42,10 +42,13 @@ class ReferenceTransfer(NamedTuple):
 def transfers_of(
     models: Iterable[ModelMonitor], partition: int, wanted: Topology
 ) -> Iterator[ReferenceTransfer]:
-    """The references in ``partition`` that other partitions need under the ``wanted`` placement."""
+    """The references in ``partition`` that other partitions need under the ``wanted`` placement.
+
+    New models and versions may appear while the caller takes one after the other.
+    """
     placement = Placement(partition)
     placement.take(wanted, 0, 0)
-    for model in models:
+    for model in tuple(models):
         if is_synthetic(model.name):  # a drill writes to fixed partitions, and ends
             continue
         placed = placement.partitions_of(model.name)

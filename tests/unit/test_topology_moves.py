@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from driftline.topics.topic_growth import plan_growth
@@ -214,6 +215,19 @@ def test_a_reference_is_transferred_with_its_error_reference() -> None:
 
     assert old.monitor.models[MODEL].versions["1"].profile.loss is None
     assert move.profile.loss is not None
+
+
+def test_models_that_appear_during_a_transfer_do_not_end_it() -> None:
+    """Each reference is copied by a request, while the worker processes other records."""
+    old = Partition(0)
+    old.write(TWO, update(), *events(20))
+    transfers = transfers_of(old.monitor.models.values(), 0, GROWN)
+    first = next(transfers)
+    old.write(msgspec.structs.replace(update(), id="u2", version="2"))
+    old.write(*(msgspec.structs.replace(event, model="other") for event in events(20)))
+
+    assert first.profile.version == "1"
+    assert list(transfers) == []
 
 
 def test_growing_by_command_does_the_same_and_once() -> None:
