@@ -1,4 +1,4 @@
-"""The last rows of a replay: a change there is named, although it is not confirmed yet."""
+"""The last lines of a replay name the changes that were not reported, and the reason."""
 
 from __future__ import annotations
 
@@ -68,3 +68,24 @@ def test_a_reference_that_proves_little_is_named(
     ):
         done = run(*command)
         assert ("x: the rows of the reference depend on each other over" in done.err) == named
+
+
+def test_a_change_within_the_cooldown_of_an_earlier_one_is_counted(tmp_path: Path) -> None:
+    """Without the line the second change looks as if it had not been found."""
+    values = np.random.default_rng(3).normal(size=4_800)
+    values[1_500:2_000] += 2
+    values[2_900:3_400] += 2
+    rows = pd.DataFrame({"at": 1_700_000_000 + 60 * np.arange(4_800), "x": values})
+    file = tmp_path / "twice.csv"
+    rows.to_csv(file, index=False)
+    options = ("replay", file, "--reference", "first:1000")
+
+    a_second_apart = run(*options, "--ignore", "at")
+    assert "suppressed: the signal had recovered shortly before" in a_second_apart.out
+    assert "without --time an event lasts a second" in a_second_apart.out
+    summary = json.loads(run(*options, "--ignore", "at", "--json").out.splitlines()[-1])
+    assert (summary["episodes"], summary["suppressed"] > 0) == (1, True)
+
+    a_minute_apart = json.loads(run(*options, "--time", "at", "--json").out.splitlines()[-1])
+    assert a_minute_apart["episodes"] == 2
+    assert "suppressed" not in a_minute_apart

@@ -156,7 +156,8 @@ class ReplayResult:
     ``span_ms`` the period of the event times, ``seconds`` the duration of the replay.  ``timed``:
     the events have times of their own.  ``windows`` are the closed windows, for pictures.
     ``suspected`` are the series with a suspicion that the events after it neither confirmed nor
-    dismissed: at least ``events_to_confirm`` are needed.
+    dismissed: at least ``events_to_confirm`` are needed.  ``n_suppressed`` counts the alerts that a
+    cooldown or a snooze suppressed.
     """
 
     n_events: int
@@ -170,4 +171,5 @@ class ReplayResult:
     timed: bool = True
     windows: list[ClosedWindow] = field(default_factory=list)
     suspected: list[str] = field(default_factory=list)
+    n_suppressed: int = 0
     events_to_confirm: int = EpisodePolicy().first_test_events

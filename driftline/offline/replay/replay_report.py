@@ -95,6 +95,8 @@ def summary(
         data["rejected"] = len(result.rejected)
     if result.suspected:
         data["suspected"] = result.suspected
+    if result.n_suppressed:
+        data["suppressed"] = result.n_suppressed
     if found:
         data["injected"] = [one._asdict() for one in found]
     if compared is not None:
@@ -209,14 +211,19 @@ def summary_lines(data: dict[str, Any], result: ReplayResult, *, of: str = "rows
 
 
 def end_lines(result: ReplayResult) -> list[str]:
-    """What the last events are too few to decide."""
+    """What the last events are too few to decide, and the alerts that were suppressed."""
     n = result.events_to_confirm
-    lines = [
-        (
-            f"drift that begins in the last {n} events is not confirmed yet: that takes {n} "
-            "or more events after the suspicion"
+    lines: list[str] = []
+    if result.n_suppressed:
+        clock = "" if result.timed else "; without --time an event lasts a second"
+        lines.append(
+            f"{_counted(result.n_suppressed, 'alert')} suppressed: the signal had recovered "
+            f"shortly before ([episodes] cooldown_ms), or was snoozed{clock}"
         )
-    ]
+    lines.append(
+        f"drift that begins in the last {n} events is not confirmed yet: that takes {n} "
+        "or more events after the suspicion"
+    )
     if result.suspected:
         names = ", ".join(map(printable, result.suspected))
         lines.append(f"suspected at the end, neither confirmed nor dismissed: {names}")

@@ -106,7 +106,8 @@ def replay(
         rejected += seen.dead_letters
         windows += seen.windows
         on_progress(offsets.row(batch.next - 1) - first + 1)
-    watched = monitor.models[MODEL].versions[VERSION]
+    model = monitor.models[MODEL]
+    watched = model.versions[VERSION]
     return TableReplay(
         n_events=len(rows),
         n_reference=(
@@ -132,6 +133,7 @@ def replay(
         budget=spec.budget,
         from_rows=not isinstance(reference, ReferenceProfile),
         suspected=series_names(watched.suspected(), layout.column_of),
+        n_suppressed=model.open_episodes.suppressed,
         n_without_label=0 if rows.labels is None else rows.labels.count(None),
         n_not_comparable=watched.not_comparable,
         events_to_confirm=spec.episodes.first_test_events,

@@ -66,6 +66,7 @@ def replay_topic(records: TopicRange, spec: MonitorSpec) -> TopicReplay:
     episodes: list[ReplayEpisode] = []
     coverage_episodes: list[ReplayEpisode] = []
     suspected: set[str] = set()
+    n_suppressed = 0
     for part in records.parts:
         monitor = PartitionMonitor(records.topic, part.partition, spec)
         alerts: list[DriftAlert] = []
@@ -80,6 +81,7 @@ def replay_topic(records: TopicRange, spec: MonitorSpec) -> TopicReplay:
                 profile_by_version[part.partition, version] = watched.profile
         if (model := monitor.models.get(records.model)) is not None:
             suspected |= {key for watched in model.versions.values() for key in watched.suspected()}
+            n_suppressed += model.open_episodes.suppressed
         alerts_by_row += [
             (part.row(alert.decided_offset, alert.decided_row), alert) for alert in alerts
         ]
@@ -109,6 +111,7 @@ def replay_topic(records: TopicRange, spec: MonitorSpec) -> TopicReplay:
         coverage_episodes=sorted(coverage_episodes, key=lambda episode: episode.alerted_event),
         profiles=list(profile_by_version.values()),
         suspected=series_names(suspected, str),
+        n_suppressed=n_suppressed,
         events_to_confirm=spec.episodes.first_test_events,
     )
 
