@@ -327,3 +327,23 @@ def test_large_numbers_are_no_time_unless_they_rise_from_2001_on(
     [amount] = run("inspect", tmp_path / "rows.csv", "--json").json()["columns"]
 
     assert (amount["kind"], amount["watched"]) == ("numeric", True)
+
+
+@pytest.mark.parametrize("by", ["amount", "other"])
+def test_a_sorted_reference_that_hides_a_difference_is_named(by: str, tmp_path: Path) -> None:
+    """Its rows depend on each other over hundreds: without a word it looked like no difference."""
+    rng = np.random.default_rng(5)
+
+    def rows(mean: float) -> pd.DataFrame:
+        amount = rng.normal(mean, 10, 4_000)
+        return pd.DataFrame({"amount": amount, "other": amount + rng.normal(0, 5, 4_000)})
+
+    reference, same, shifted = (tmp_path / f"{name}.csv" for name in ("ref", "same", "shifted"))
+    rows(50).sort_values(by, ascending=False).to_csv(reference, index=False)
+    rows(50).to_csv(same, index=False)
+    rows(60).to_csv(shifted, index=False)
+
+    assert "sorted" not in run("check", reference, same).out
+    shown = run("check", reference, shifted).out
+    assert shown.count("not significant (rows depend on each other over") == 2
+    assert shown.count("if the reference is sorted, shuffle its rows") == 2

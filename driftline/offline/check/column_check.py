@@ -45,6 +45,7 @@ _MIN_OUTSIDE: Final = 0.001
 _MOSTLY: Final = 0.5
 _FREQUENT: Final = 9  # categories with a bin of their own
 _MIN_SHARE: Final = 0.005
+_FEW_INDEPENDENT: Final = 30
 
 
 class ColumnCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +103,7 @@ class _ColumnComparison(NamedTuple):
     repeated: ShareComparison
     sentence: str
     tau: float
+    hidden: bool
     absent: ShareComparison | None
 
     @property
@@ -233,10 +235,12 @@ def _result_of(one: _ColumnComparison, significant: Sequence[bool]) -> ColumnChe
     elif odd:
         result = "quality"
         parts = [odd[0], one.sentence]
-    elif one.effect >= MIN_EFFECT:
+    elif one.effect >= MIN_EFFECT or one.hidden:
         parts[0] += ", not significant"
         if one.tau > 1:
             parts[0] += f" (rows depend on each other over {one.tau:,.0f} rows)"
+    if one.hidden and not moved:
+        parts.append("if the reference is sorted, shuffle its rows: their order proves nothing")
     lost = went_missing and _is_lost(one.missing)
     if one.absent is not None and any(went_absent) and _matters(one.absent):
         result, lost = "quality", lost or _is_lost(one.absent)
@@ -339,8 +343,20 @@ def _compare(feature: Feature, reference: pd.DataFrame, current: pd.DataFrame) -
         repeated,
         f"{sentence}PSI {rounded_effect(effect):.3g}",
         tau,
+        _is_hidden(bins, reference_bins, tau),
         _absent(reference[feature.column], current[feature.column], tau),
     )
+
+
+def _is_hidden(now: Sequence[int], before: Sequence[int], tau: float) -> bool:
+    """Whether a difference is only insignificant because rows depend on each other.
+
+    A sorted reference looks so: its rows are worth few independent ones.
+    """
+    if sum(before) >= _FEW_INDEPENDENT * tau:
+        return False
+    effect, p_value = psi_adjusted(now, before, 1.0)
+    return effect >= MIN_EFFECT and p_value <= ALPHA
 
 
 def _absent(before: pd.Series[Any], now: pd.Series[Any], tau: float) -> ShareComparison | None:
