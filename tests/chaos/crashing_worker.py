@@ -7,6 +7,7 @@ import struct
 
 from driftline.cli.app import app
 from producer.failpoints import EXIT_CODE
+from stream_monitor.core.observation import Steps
 from stream_monitor.ingest.event_columns import EventColumns
 from stream_monitor.ingest.event_numbers import NumberedRecords
 from stream_monitor.ingest.records import RecordBatch
@@ -19,12 +20,12 @@ _IN_A_BATCH = struct.pack("<d", FATAL_PREDICTION)
 class CrashingPartitionState(monitored.PartitionState):
     """Acts as an undiscovered defect of the core."""
 
-    def observe(self, batch: RecordBatch) -> monitored.BatchResult:
+    def observe_in_steps(self, batch: RecordBatch) -> Steps[monitored.BatchResult]:
         """Apply a batch, or end."""
         for record in batch.records:
             if record.value == CRASHING or _IN_A_BATCH in (record.value or b""):
                 os._exit(EXIT_CODE)
-        return super().observe(batch)
+        return (yield from super().observe_in_steps(batch))
 
     def observe_rows(self, rows: NumberedRecords, offset: int) -> monitored.BatchResult:
         """Apply rows, or end."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, cast
 
+from stream_monitor.core.observation import Steps
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
 from stream_monitor.metrics import Metrics
 from stream_monitor.runtime.bootstrap import handle_read_failure
@@ -65,16 +66,17 @@ class ListFold:
         self.seen = seen
         self.skipped: list[int] = []
 
-    def observe(self, batch: RecordBatch) -> Applied:
+    def observe_in_steps(self, batch: RecordBatch) -> Steps[Applied]:
         self.seen += [record.offset for record in batch.records]
+        yield
         return Applied({f"o:w:{batch.start}": b"{}"})
 
     def skip(self, record: ConsumerRecord) -> None:
         self.seen.append(record.offset)
         self.skipped.append(record.offset)
 
-    def take_changes(self) -> dict[str, bytes]:
-        return {SEEN: " ".join(map(str, self.seen)).encode() or b"-"}
+    def take_changes_in_steps(self) -> Iterator[dict[str, bytes]]:
+        yield {SEEN: " ".join(map(str, self.seen)).encode() or b"-"}
 
 
 class ListFolds:

@@ -15,6 +15,7 @@ from producer.arrow_batch import pack
 from producer.events import InferenceEvent
 from producer.failpoints import EXIT_CODE
 from stream_monitor.contracts import DeadLetter
+from stream_monitor.core.observation import Steps
 from stream_monitor.ingest.event_columns import EventColumns
 from stream_monitor.ingest.event_numbers import NumberedRecords
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch
@@ -60,10 +61,10 @@ class CrashingState(PartitionState):
 
     fatal: Collection[int] = ()
 
-    def observe(self, batch: RecordBatch) -> BatchResult:
+    def observe_in_steps(self, batch: RecordBatch) -> Steps[BatchResult]:
         if self.fatal and any(r.offset == min(self.fatal) // ROWS for r in batch.records):
             raise Death
-        return super().observe(batch)
+        return (yield from super().observe_in_steps(batch))
 
     def observe_rows(self, rows: NumberedRecords, offset: int) -> BatchResult:
         for _, event in rows.records:
