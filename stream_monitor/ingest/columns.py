@@ -24,7 +24,7 @@ _NOTHING: Final[Row] = {}
 _FLOATS: Final = {float}
 GroupEntry: TypeAlias = tuple[ConsumerRecord, InferenceEvent | EventColumns | EventRun]
 _SHADOW_SEED: Final = 3
-_TRANSPOSED_ROWS: Final = 256
+ROWS_AT_ONCE: Final = 256
 """Rows that become columns at once: those of a whole batch do not stay in the cache meanwhile."""
 
 
@@ -103,8 +103,8 @@ def group_to_batch(model: str, version: str, group: Sequence[GroupEntry]) -> Eve
         else:
             records, events = zip(*entries, strict=True)
             offsets = [record.offset for record in records]
-            for start in range(0, len(events), _TRANSPOSED_ROWS):
-                part = slice(start, start + _TRANSPOSED_ROWS)
+            for start in range(0, len(events), ROWS_AT_ONCE):
+                part = slice(start, start + ROWS_AT_ONCE)
                 parts.append(to_batch(model, version, offsets[part], events[part]))
     return EventBatch.concatenated(parts)
 

@@ -6,7 +6,7 @@ are in the processor's cache, and before the next ones are decoded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import compress
 from operator import attrgetter
 from typing import Final, NamedTuple, TypeAlias
@@ -21,7 +21,7 @@ from producer.limits import Limits
 from producer.validation import EventValidator
 from stream_monitor.contracts import DeadLetter
 from stream_monitor.ingest.batch import EventRun
-from stream_monitor.ingest.columns import to_batch
+from stream_monitor.ingest.columns import ROWS_AT_ONCE, to_batch
 from stream_monitor.ingest.event_columns import MALFORMED, EventColumns, decode_columns
 from stream_monitor.ingest.event_shapes import EventShapes
 from stream_monitor.ingest.records import ConsumerRecord, RecordBatch, RecordColumns
@@ -32,13 +32,13 @@ _NO_EVENT: Final = frozenset(
     {"null_value", "too_large", "unknown_kind", "invalid_event", "malformed_json", MALFORMED}
 )
 """Reasons of values that are no event; all others are rules that a decoded event violated."""
-_RUN_RECORDS: Final = 256
-"""If one event of a run may be invalid, each of the run is looked at alone."""
 _MIN_RUN_RECORDS: Final = 64
 """Shorter runs do not repay the arrays of their columns."""
 DecodedRecord: TypeAlias = tuple[ConsumerRecord, Event | DeadLetter | EventColumns | EventRun]
 """A record with what it holds, or the first record of a run."""
-_key_of: Final = attrgetter("model", "version", "shadow")
+EventKey: TypeAlias = tuple[str, str, bool]
+"""The model, the version, and whether the prediction was not used."""
+event_key: Final = attrgetter("model", "version", "shadow")
 
 
 class Decoded(NamedTuple):
@@ -92,13 +92,13 @@ class BatchDecoder:
         runs: list[tuple[ConsumerRecord, EventRun]] = []
         decoded = Decoded([], [], columns, runs)
         records = RecordColumns.of(batch.records)
-        for start in range(0, len(records), _RUN_RECORDS):
-            run = records[start : start + _RUN_RECORDS]
+        for start in range(0, len(records), ROWS_AT_ONCE):
+            run = records[start : start + ROWS_AT_ONCE]
             events, found, keys = self._shaped(run)
             if len(found) == len(run):
-                model, version, shadow = next(iter(keys))
-                if as_runs and len(run) >= _MIN_RUN_RECORDS and len(keys) == 1 and not shadow:
-                    runs.append((run[0], _run_of(model, version, run, found)))
+                key = only_version(keys)
+                if as_runs and len(run) >= _MIN_RUN_RECORDS and key is not None:
+                    runs.append((run[0], _run_of(*key, run, found)))
                 else:
                     decoded.entries.extend(zip(run, found, strict=True))
                 continue
@@ -113,17 +113,18 @@ class BatchDecoder:
 
     def _shaped(
         self, run: RecordColumns
-    ) -> tuple[list[InferenceEvent | None], list[InferenceEvent], set[tuple[str, str, bool]]]:
+    ) -> tuple[list[InferenceEvent | None], list[InferenceEvent], set[EventKey]]:
         """The valid inference events of known features; ``None`` for all other records.
 
-        Then these events alone; then their models, versions, and whether they are shadows.
+        Then these events alone, and their keys.  If one of them may be invalid, none is returned:
+        each record is looked at alone.
         """
         events = self._shapes.decode(run)
         found = [event for event in events if event is not None]
         times_ms = run.timestamps_ms
         if len(found) < len(run):
             times_ms = list(compress(times_ms, [event is not None for event in events]))
-        keys: set[tuple[str, str, bool]] = set(map(_key_of, found))
+        keys: set[EventKey] = set(map(event_key, found))
         names = {name for model, version, _ in keys for name in (model, version)}
         if found and not self._validator.all_valid(found, names, times_ms):
             return [None] * len(run), [], set()
@@ -174,6 +175,18 @@ class BatchDecoder:
             of_row = msgspec.structs.replace(record, value=payload)
             dead_letter = self._dead_letter(batch, of_row, RejectedRecord(reason, detail))
             rejected.append((record, msgspec.structs.replace(dead_letter, row=row)))
+
+
+def only_version(keys: Collection[EventKey]) -> tuple[str, str] | None:
+    """The one model and version of used predictions; ``None`` if there are others.
+
+    >>> only_version({("m", "1", False)}), only_version({("m", "1", True)})
+    (('m', '1'), None)
+    """
+    if len(keys) != 1:
+        return None
+    model, version, shadow = next(iter(keys))
+    return None if shadow else (model, version)
 
 
 def _run_of(

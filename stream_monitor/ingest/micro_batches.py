@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from operator import attrgetter
 from typing import Final, cast
 
 import numpy as np
@@ -21,13 +20,12 @@ from producer.limits import LATEST_MS
 from stream_monitor.contracts import DeadLetter
 from stream_monitor.ingest.batch import EventBatch, EventRun, Ints
 from stream_monitor.ingest.columns import GroupEntry, group_to_batch
-from stream_monitor.ingest.decode import DecodedRecord
+from stream_monitor.ingest.decode import DecodedRecord, event_key, only_version
 from stream_monitor.ingest.event_columns import EventColumns
 from stream_monitor.ingest.records import ConsumerRecord
 
 ControlRecord = ModelUpdate | Command | Topology
 _OF_EVENTS: Final = (InferenceEvent, EventColumns, EventRun)
-_key_of: Final = attrgetter("model", "version", "shadow")
 _CONTROL: Final = frozenset({ModelUpdate, Command, Topology})
 
 
@@ -161,7 +159,7 @@ def _micro_batch(run: Sequence[DecodedRecord]) -> MicroBatch:
     ticks = 0
     rejected: list[DeadLetter] = []
     control_record: tuple[ConsumerRecord, ControlRecord] | None = None
-    key = _only_version(run)
+    key = _version_of(run)
     if key is not None:
         events[key] = cast("list[GroupEntry]", run)
     model = version = None  # consecutive events are mostly of one version: keep its list
@@ -197,14 +195,12 @@ def _micro_batch(run: Sequence[DecodedRecord]) -> MicroBatch:
     )
 
 
-def _only_version(run: Sequence[DecodedRecord]) -> tuple[str, str] | None:
+def _version_of(run: Sequence[DecodedRecord]) -> tuple[str, str] | None:
     """The model and version of all records; ``None`` if one differs, is a shadow or no event."""
     events = [event for _, event in run]
     if not all(issubclass(kind, _OF_EVENTS) for kind in set(map(type, events))):
         return None
-    keys: set[tuple[str, str, bool]] = set(map(_key_of, events))
-    model, version, shadow = next(iter(keys))
-    return None if len(keys) > 1 or shadow else (model, version)
+    return only_version(set(map(event_key, events)))
 
 
 def _positions(run: Sequence[DecodedRecord], rejected: list[DeadLetter]) -> tuple[Ints, Ints]:
@@ -217,19 +213,19 @@ def _positions(run: Sequence[DecodedRecord], rejected: list[DeadLetter]) -> tupl
     if rejected:
         found = [time_ms if time_ms <= LATEST_MS else 0 for time_ms in found]
     timestamps_ms = np.array(found, dtype=np.int64)
-    columns = {i: of for i, (_, of) in enumerate(run) if isinstance(of, EventColumns | EventRun)}
-    if not columns:
+    if not any(isinstance(of, EventColumns | EventRun) for _, of in run):
         return offsets, timestamps_ms
     numbers, times_ms = [], []
-    for i in range(len(run)):
-        of = columns.get(i)
+    for i, (_, of) in enumerate(run):
         if isinstance(of, EventRun):
             numbers.append(of.events.offsets)
             times_ms.append(of.timestamps_ms)
+        elif isinstance(of, EventColumns):
+            numbers.append(offsets[i] + of.rows - of.rows[0])
+            times_ms.append(np.full(len(of), timestamps_ms[i]))
         else:
-            rows = 0 if of is None else of.rows - of.rows[0]
-            numbers.append(offsets[i : i + 1] + rows)
-            times_ms.append(np.repeat(timestamps_ms[i], len(numbers[-1])))
+            numbers.append(offsets[i : i + 1])
+            times_ms.append(timestamps_ms[i : i + 1])
     offsets = np.concatenate(numbers)
     order = np.argsort(offsets)  # a rejected row may be between others
     return offsets[order], np.concatenate(times_ms)[order]

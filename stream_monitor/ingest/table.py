@@ -48,14 +48,16 @@ class Table:
     @classmethod
     def concatenated(cls, parts: Sequence[Table]) -> Table:
         """The rows of tables one after the other."""
-        n_rows, n_by_rows = sum(map(len, parts)), sum(part.by_rows for part in parts)
-        names = {}
-        if n_by_rows < len(parts):
+        by_rows = [part.by_rows for part in parts]
+        if not all(by_rows):
+            n_rows = sum(map(len, parts))
             names = dict.fromkeys(name for part in parts for name in part.names())
-        if n_by_rows == len(parts) or (n_by_rows and len(names) * n_rows > _MAX_CELLS):
-            return cls([row for part in parts for row in part.rows()])
-        columns = {name: _concatenated([part.column(name) for part in parts]) for name in names}
-        return cls.of_columns(columns, n_rows)
+            if not any(by_rows) or len(names) * n_rows <= _MAX_CELLS:
+                return cls.of_columns(
+                    {name: _concatenated([part.column(name) for part in parts]) for name in names},
+                    n_rows,
+                )
+        return cls([row for part in parts for row in part.rows()])
 
     def __len__(self) -> int:
         return self.n_rows

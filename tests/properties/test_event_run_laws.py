@@ -41,7 +41,7 @@ STRETCHES = st.lists(
     min_size=1,
     max_size=8,
 )
-law = settings(max_examples=examples(6), deadline=None)
+law = settings(max_examples=examples(6))
 
 
 def plain_event(i: int, kind: str) -> InferenceEvent:
