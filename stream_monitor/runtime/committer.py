@@ -12,9 +12,10 @@ import structlog
 
 from producer.failpoints import failpoint
 from stream_monitor.metrics import Metrics
-from stream_monitor.runtime.clock import MAX_RUN_S, Pauses, wall_clock_ms
+from stream_monitor.runtime.clock import wall_clock_ms
 from stream_monitor.runtime.outbox import OutboxRelay
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
+from stream_monitor.runtime.pauses import MAX_RUN_S, Pauses
 from stream_monitor.settings import CommitSettings
 from stream_monitor.state.chunked_commit import ChunkedFields, expand_chunks, split_into_chunks
 from stream_monitor.state.redis_store import RedisStateStore
@@ -123,7 +124,7 @@ class Committer:
         fields, chunked_fields = split_into_chunks({**changes, **owned.outbox})
         outbox = owned.outbox
         owned.last_commit_s = time.monotonic() - began_s - pauses.paused_s
-        if owned.is_lost() or not await self._write(owned, owned.position, fields):
+        if not await self._write(owned, owned.position, fields):
             return False
         owned.mark_committed(owned.position)
         self._metrics.offset.labels(owned.topic, str(owned.partition)).set(owned.position)
@@ -180,7 +181,12 @@ class Committer:
             failpoint("monitor.dead_letters.acknowledged")
 
     async def _write(self, owned: OwnedPartition, upto: int, fields: Mapping[str, bytes]) -> bool:
-        """Write until the outcome is known; return whether it was applied by the present owner."""
+        """Write until the outcome is known; return whether it was applied by the present owner.
+
+        A partition that was lost is not written.
+        """
+        if owned.is_lost():
+            return False
         self._count += 1
         commit = Commit(
             fencing_token=owned.fencing_token,

@@ -15,10 +15,10 @@ from stream_monitor.contracts import DeadLetter
 from stream_monitor.core.observation import Steps
 from stream_monitor.ingest.records import RecordBatch
 from stream_monitor.metrics import Metrics
-from stream_monitor.runtime.clock import MAX_RUN_S, Pauses
 from stream_monitor.runtime.committer import Committer
 from stream_monitor.runtime.outbound_records import dead_letter_record
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
+from stream_monitor.runtime.pauses import MAX_RUN_S, Pauses
 from stream_monitor.runtime.poison_records import (
     MAX_ATTEMPTS,
     POISON_RECORD,

@@ -15,7 +15,7 @@ from stream_monitor.runtime.outbox import OutboxRelay
 from stream_monitor.runtime.partitions import OwnedPartition, OwnedPartitions
 from stream_monitor.runtime.publisher import Publisher
 from stream_monitor.settings import CommitSettings
-from stream_monitor.state.store import Commit, CommitOutcome, CommitResult
+from stream_monitor.state.store import AttemptMarker, Commit, CommitOutcome, CommitResult
 from tests.event_loop import in_event_loop
 from tests.memory_store import InMemoryStateStore, new_partition
 
@@ -105,6 +105,18 @@ async def test_a_partition_lost_while_its_changes_are_encoded_is_not_written() -
     await asyncio.sleep(0)
     owned.mark_lost()
     assert not await commit
+    assert "_next" not in store.hashes["key"]
+
+
+@in_event_loop
+async def test_the_attempt_marker_of_a_partition_lost_meanwhile_is_not_written() -> None:
+    store = SilentStore()
+    store.lost = False
+    committer, owned = await uncommitted(store, timeout_s=60.0)
+    write = asyncio.ensure_future(committer.write_attempt_marker(owned, AttemptMarker(7, 1)))
+    await asyncio.sleep(0)
+    owned.mark_lost()
+    assert not await write
     assert "_next" not in store.hashes["key"]
 
 
